@@ -1,0 +1,1 @@
+"""Loops over data: training, feature extraction, probe, neighbours, clusters."""

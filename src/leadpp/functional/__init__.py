@@ -1,0 +1,1 @@
+"""Pure mathematics: tensors and numbers in and out."""

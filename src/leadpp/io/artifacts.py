@@ -1,0 +1,218 @@
+"""Files that are whole, typed and traceable.
+
+Every writer here writes beside the target and renames, so that a reader meets the old file or the whole new one; every
+file says its kind and schema version, and every reader checks them. Failures of the disk and damaged files become one
+:class:`~leadpp.errors.ArtifactError`.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from leadpp.errors import ArtifactError
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EFBIG: "a file-size limit was reached; raise it and run the same command again",
+    errno.EROFS: "the file system is read-only; choose a folder that can be written",
+    errno.EACCES: "permission denied; choose a folder that can be written",
+    errno.EPERM: "permission denied; choose a folder that can be written",
+    errno.ENOTDIR: "a file stands where a folder is meant; choose another path",
+    errno.EEXIST: "a file stands where a folder is meant; choose another path",
+    errno.EISDIR: "a folder stands where a file is meant; choose another path",
+}
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents, and return it.
+
+    Raises:
+        ArtifactError: It cannot be made, for instance because a file stands in its place.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write to; rename it over ``path`` at the end, or remove it on any failure.
+
+    Raises:
+        ArtifactError: The disk refused, with what to do about it.
+    """
+    make_folder(path.parent)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with partial.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    except SafetensorError as error:
+        raise ArtifactError(f"{path}: cannot write: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line to a log such as ``metrics.jsonl``; a torn last line of an earlier crash is completed first."""
+    try:
+        make_folder(path.parent)
+        with path.open("ab+") as stream:
+            if stream.tell() > 0:
+                stream.seek(-1, os.SEEK_END)
+                torn = stream.read(1) != b"\n"
+                stream.seek(0, os.SEEK_END)
+            else:
+                torn = False
+            stream.write((b"\n" if torn else b"") + line.encode() + b"\n")
+    except OSError as error:
+        raise _write_error(path, error) from error
+
+
+def write_json(path: Path, payload: Mapping[str, Any], *, kind: str, schema: int = 1) -> None:
+    """Write a JSON object together with its kind and schema version."""
+    text = json.dumps({"kind": kind, "schema": schema, **payload}, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path, *, kind: str, schema: int = 1) -> dict[str, Any]:
+    """Read a JSON object that :func:`write_json` wrote, without its kind and schema.
+
+    Raises:
+        ArtifactError: Missing, damaged, of another kind or of another schema.
+    """
+    try:
+        payload = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise _read_error(path, kind, error) from error
+    if not isinstance(payload, dict):
+        raise ArtifactError(f"{path}: expected a JSON object of kind {kind!r}, found {type(payload).__name__}")
+    _check_kind(path, payload.pop("kind", None), payload.pop("schema", None), kind=kind, schema=schema)
+    return payload
+
+
+def write_table(
+    path: Path, table: pa.Table, *, kind: str, schema: int = 1, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Write a Parquet table; ``metadata`` is any JSON object that travels with it."""
+    header = {"leadpp": json.dumps({"kind": kind, "schema": schema, "metadata": dict(metadata or {})})}
+    with replacing(path) as partial:
+        pq.write_table(table.replace_schema_metadata(header), partial)
+
+
+def read_table(path: Path, *, kind: str, schema: int = 1) -> tuple[pa.Table, dict[str, Any]]:
+    """Read a Parquet table that :func:`write_table` wrote, and its metadata.
+
+    Raises:
+        ArtifactError: Missing, damaged, of another kind or of another schema.
+    """
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise _read_error(path, kind, error) from error
+    return table, _open_header(path, (table.schema.metadata or {}).get(b"leadpp"), kind=kind, schema=schema)
+
+
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    *,
+    kind: str,
+    schema: int = 1,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write tensors as safetensors; ``metadata`` is any JSON object that travels with them."""
+    header = {"leadpp": json.dumps({"kind": kind, "schema": schema, "metadata": dict(metadata or {})})}
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with replacing(path) as partial:
+        save_file(plain, partial, metadata=header)
+
+
+def read_tensors(path: Path, *, kind: str, schema: int = 1) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read the tensors and the metadata that :func:`write_tensors` wrote, on the CPU.
+
+    Raises:
+        ArtifactError: Missing, damaged, of another kind or of another schema.
+    """
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = (stream.metadata() or {}).get("leadpp")
+            metadata = _open_header(path, header, kind=kind, schema=schema)
+            return {name: stream.get_tensor(name) for name in stream.keys()}, metadata  # noqa: SIM118 - no iterator
+    except (OSError, SafetensorError) as error:
+        raise _read_error(path, kind, error) from error
+
+
+def file_digest(path: Path) -> str:
+    """Return the BLAKE2b digest of a file's bytes, 32 hexadecimal digits.
+
+    Raises:
+        ArtifactError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot read: {_reason(error)}") from error
+
+
+def _open_header(path: Path, header: str | bytes | None, *, kind: str, schema: int) -> dict[str, Any]:
+    if header is None:
+        raise ArtifactError(f"{path}: not a leadpp file of kind {kind!r} (no leadpp header in it)")
+    try:
+        content = json.loads(header)
+    except ValueError as error:
+        raise _read_error(path, kind, error) from error
+    _check_kind(path, content.get("kind"), content.get("schema"), kind=kind, schema=schema)
+    metadata: dict[str, Any] = content["metadata"]
+    return metadata
+
+
+def _check_kind(path: Path, found: object, version: object, *, kind: str, schema: int) -> None:
+    if found != kind:
+        raise ArtifactError(f"{path}: expected a file of kind {kind!r}, found {found!r}")
+    if version != schema:
+        raise ArtifactError(
+            f"{path}: schema {version} of {kind!r} cannot be read, this version of leadpp reads schema {schema}; "
+            "make the file again"
+        )
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _read_error(path: Path, kind: str, error: Exception) -> ArtifactError:
+    if isinstance(error, FileNotFoundError):
+        return ArtifactError(f"{path}: no such file; expected a {kind!r} that an earlier stage writes")
+    return ArtifactError(f"{path}: cannot be read as {kind!r} ({_reason(error)}); remove it and run its stage again")
+
+
+def _write_error(path: Path, error: OSError) -> ArtifactError:
+    advice = _ADVICE.get(error.errno or 0, _reason(error))
+    return ArtifactError(f"{path}: cannot write: {advice}")

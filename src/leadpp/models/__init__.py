@@ -1,0 +1,1 @@
+"""Modules that hold state: encoders, queue, teacher, localizer."""

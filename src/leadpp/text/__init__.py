@@ -1,0 +1,1 @@
+"""Descriptions of classes and the prototypes made of them."""
