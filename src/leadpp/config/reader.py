@@ -1,0 +1,244 @@
+"""From YAML and the command line to the tree; unknown keys and wrong types are one clear error."""
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from leadpp.config import tree
+from leadpp.config.tree import Config
+from leadpp.errors import ConfigError
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "lead++": {},
+    "lead": {
+        "loss": {"global_object": 0.0, "object_object": 0.0, "alignment": 0.0, "distill_view": "global"},
+    },
+    "moco": {
+        "teacher": {"use": "no"},
+        "loss": {
+            "global_object": 0.0,
+            "object_object": 0.0,
+            "alignment": 0.0,
+            "distillation": 0.0,
+            "contrast_weighting": "one",
+        },
+    },
+    "paper": {
+        "localize": {
+            "fit_split": "all",
+            "fit_size": 512,
+            "batchnorm": "train-in-apply",
+            "zero_rows": True,
+            "box_reading": "reference",
+            "form": "search",
+            "threshold": 0.0,
+            "size": 448,
+        },
+        "text": {"long_text": "cut"},
+        "teacher": {"normalization": "imagenet"},
+        "student": {"attention_scaling": "batch"},
+        "loss": {"reduction": "reference", "log_form": "softmax-log", "alignment_form": "reference"},
+        "train": {
+            "schedule": "cosine-epoch",
+            "key_momentum": 0.999,
+            "key_update": "forward",
+            "forwards": "reference",
+            "queue_size": 65536,
+            "key_timing": "reference",
+        },
+        "evaluate": {"probe_views": 100},
+    },
+}
+"""What each preset sets over the defaults; a file and the command line go over it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptionField:
+    """One leaf of the tree, as the command line shows it."""
+
+    path: tuple[str, ...]
+    """Names from the root, for instance ``("train", "epochs")``."""
+    kind: Any
+    """The annotated type."""
+    default: Any
+    """The value without preset, file or flag."""
+    text: str
+    """The field's documentation."""
+
+
+def option_fields() -> list[OptionField]:
+    """List every leaf of the tree in order, with its type, default and documentation."""
+    return list(_leaves(Config, ()))
+
+
+def build_config(*layers: Mapping[str, Any]) -> Config:
+    """Build the tree from nested mappings; later ones go over earlier ones, and all over the preset they name.
+
+    Args:
+        layers: Mappings as YAML gives them, for instance the file's and the command line's.
+
+    Raises:
+        ConfigError: An unknown key (the closest is shown), a wrong type or a value out of range.
+    """
+    preset = "lead++"
+    for layer in layers:
+        preset = layer.get("preset", preset)
+    if preset not in PRESETS:
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    merged: dict[str, Any] = {}
+    for layer in (PRESETS[preset], *layers):
+        _merge(merged, layer)
+    config: Config = _build(Config, merged, ())
+    return config
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file of settings to a nested mapping.
+
+    Raises:
+        ConfigError: The file is missing, is no YAML or holds no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the settings: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, found {type(content).__name__}")
+    return content
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Turn a tree or one of its groups into plain values, in the order of its fields."""
+    return {
+        item.name: to_mapping(value) if dataclasses.is_dataclass(value) else _plain(value)
+        for item in dataclasses.fields(config)
+        for value in (getattr(config, item.name),)
+    }
+
+
+def write_yaml(config: Config) -> str:
+    """Return the resolved tree as YAML that :func:`read_yaml` and :func:`build_config` turn into the same tree."""
+    return yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _leaves(node: type, path: tuple[str, ...]) -> Iterator[OptionField]:
+    hints = get_type_hints(node)
+    texts = _field_texts(node)
+    for item in dataclasses.fields(node):
+        here = (*path, item.name)
+        if dataclasses.is_dataclass(hints[item.name]):
+            yield from _leaves(hints[item.name], here)
+        else:
+            yield OptionField(here, hints[item.name], item.default, texts.get(item.name, ""))
+
+
+def _field_texts(node: type) -> dict[str, str]:
+    """Read the strings that stand under the fields of a class."""
+    for statement in _tree_source().body:
+        if isinstance(statement, ast.ClassDef) and statement.name == node.__name__:
+            pairs = zip(statement.body, statement.body[1:], strict=False)
+            return {
+                first.target.id: " ".join(ast.literal_eval(second.value).split())
+                for first, second in pairs
+                if isinstance(first, ast.AnnAssign)
+                and isinstance(first.target, ast.Name)
+                and isinstance(second, ast.Expr)
+                and isinstance(second.value, ast.Constant)
+            }
+    return {}
+
+
+def _tree_source() -> ast.Module:
+    return ast.parse(inspect.getsource(tree))
+
+
+def _merge(target: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for raw, value in layer.items():
+        key = raw.replace("-", "_") if isinstance(raw, str) else raw
+        if isinstance(value, Mapping) and isinstance(target.get(key, {}), dict):
+            _merge(target.setdefault(key, {}), value)
+        else:
+            target[key] = value
+
+
+def _build(node: type, content: Any, path: tuple[str, ...]) -> Any:
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{'.'.join(path)}: expected a group of settings, found {content!r}")
+    hints = get_type_hints(node)
+    for key in content:
+        if key not in hints:
+            raise ConfigError(_unknown((*path, str(key))))
+    values = {
+        key: _build(hints[key], value, (*path, key))
+        if dataclasses.is_dataclass(hints[key])
+        else _convert(value, hints[key], (*path, key))
+        for key, value in content.items()
+    }
+    return node(**values)
+
+
+def _unknown(path: tuple[str, ...]) -> str:
+    known = {".".join(leaf.path) for leaf in option_fields()}
+    known |= {name.split(".")[0] for name in known}
+    wanted = ".".join(path)
+    close = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+    if not close:
+        close = sorted(name for name in known if name.rsplit(".", 1)[-1] == path[-1])
+    hint = f"; closest: {', '.join(close)}" if close else ""
+    return f"unknown setting {wanted!r}{hint}"
+
+
+def _convert(value: Any, kind: Any, path: tuple[str, ...]) -> Any:
+    origin = get_origin(kind)
+    if origin is Literal:
+        if value in get_args(kind):
+            return value
+        raise ConfigError(f"{'.'.join(path)} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}")
+    if origin is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            raise ConfigError(f"{'.'.join(path)} must be a list, got {value!r}")
+        items = [item.strip() if isinstance(item, str) else item for item in items]
+        return tuple(_convert(item, get_args(kind)[0], path) for item in items)
+    assert origin is not Union, "the tree has no unions"
+    return _convert_scalar(value, kind, path)
+
+
+def _convert_scalar(value: Any, kind: type, path: tuple[str, ...]) -> Any:
+    if kind is float and isinstance(value, str):
+        with_number = _number(value)
+        value = value if with_number is None else with_number
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+        raise ConfigError(f"{'.'.join(path)} must be a finite number, got {value!r}")
+    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    raise ConfigError(f"{'.'.join(path)} must be {words[kind]}, got {value!r}")
+
+
+def _number(text: str) -> float | None:
+    """Read a number that YAML leaves as text, such as ``5e-4``."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,327 @@
+"""The frozen dataclass tree; every field says what it means, and the tree is checked when it is built."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from leadpp.errors import ConfigError
+
+Preset = Literal["lead++", "lead", "moco", "paper"]
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputConfig:
+    """How photographs are read."""
+
+    size: int = 224
+    """Side in pixels of the square pictures that the student sees, in training and evaluation."""
+    workers: int = -1
+    """Processes that read photographs; -1 takes one less than the cores, 0 reads in the main process."""
+    bad_images: Literal["skip", "error"] = "skip"
+    """What to do with files that cannot be read: leave them out (and count them) or stop."""
+
+    def __post_init__(self) -> None:
+        _require(self.size >= 16, f"input.size must be at least 16 pixels, got {self.size}")
+        _require(self.workers >= -1, f"input.workers must be -1 or more, got {self.workers}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalizeConfig:
+    """How the object is found (DDT)."""
+
+    backbone: str = "resnet50.tv_in1k"
+    """Any timm model with a feature map; `local-dir:FOLDER` for weights on disk, `hf-hub:NAME` for a hub."""
+    size: int = 448
+    """Side in pixels of the squeezed picture, in fit and in apply."""
+    stages: int = 1
+    """How many of the last feature maps are fused: each is standardised and brought to the finest of them."""
+    threshold: float = 0.0
+    """Cells whose min-max scaled indicator is above this are object, from 0 up to 1; the reference's over_num."""
+    form: Literal["search", "part"] = "search"
+    """The object box: the paper's search over five cut rates, or the plain rectangle of the largest part."""
+    policy: Literal["auto", "square", "car", "aircraft", "tight"] = "auto"
+    """How the object box becomes the crop box; `auto` goes by the dataset, `tight` keeps the object box."""
+    fit_images: int = 0
+    """How many training photographs to fit on, drawn by the seed; 0 takes all."""
+    fit_split: Literal["train", "all"] = "train"
+    """Which photographs the fit may see; the reference takes train and test together."""
+    fit_size: int = 0
+    """Side in pixels in the fit if it is to differ from `size`; 0 takes `size` (the reference has 512 and 448)."""
+    sign_rule: Literal["loading", "border", "norm"] = "loading"
+    """What decides which side of the direction is the object (docs/decisions)."""
+    batchnorm: Literal["eval", "train-in-apply"] = "eval"
+    """Statistics in apply: the stored ones, or (reference) each picture's own."""
+    zero_rows: bool = False
+    """Keep the reference's all-zero descriptor per 64 images in the fit."""
+    box_reading: Literal["xyxy", "reference"] = "xyxy"
+    """Whether boxes stay xyxy, or are re-read as xywh where the reference does so."""
+    batch_size: int = 32
+    """Photographs in one forward pass."""
+
+    def __post_init__(self) -> None:
+        _require(self.size >= 32, f"localize.size must be at least 32 pixels, got {self.size}")
+        _require(self.fit_size == 0 or self.fit_size >= 32, f"localize.fit_size must be 0 or >= 32, got {self.fit_size}")
+        _require(0 <= self.threshold < 1, f"localize.threshold must be in [0, 1), got {self.threshold}")
+        _require(self.stages >= 1, f"localize.stages must be at least 1, got {self.stages}")
+        _require(self.fit_images >= 0, f"localize.fit_images must be 0 or more, got {self.fit_images}")
+        _require(self.batch_size >= 1, f"localize.batch_size must be at least 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextConfig:
+    """How names and descriptions become prototypes."""
+
+    template: str = "a photo of a {}."
+    """The sentence for a class of which only the name is known; {} is the name."""
+    long_text: Literal["split", "cut"] = "split"
+    """Texts longer than the tower reads: split at sentence and word ends and averaged, or (reference) cut."""
+    match: Literal["exact", "subset", "free"] = "exact"
+    """`exact`: names and classes match one to one; `subset`: names without a class are dropped; `free`: the names are
+    a vocabulary of their own (classes are unknown or an LLM invented them), and naming is not measured."""
+
+    def __post_init__(self) -> None:
+        _require("{}" in self.template, f"text.template must contain {{}}, got {self.template!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherConfig:
+    """The frozen vision-language model."""
+
+    use: Literal["auto", "yes", "no"] = "auto"
+    """`auto`: teach if the run has prototypes; `no`: contrast alone (w_c = 1)."""
+    model: str = "ViT-B-16"
+    """An open_clip model, or `local-dir:FOLDER`, or `hf-hub:NAME`."""
+    pretrained: str = "openai"
+    """The open_clip tag or file of its weights; not used with `local-dir:` and `hf-hub:`."""
+    factory: str = ""
+    """`package.module:function` that returns a teacher of one's own; replaces model and pretrained."""
+    normalization: Literal["own", "imagenet"] = "own"
+    """Pixel statistics that the teacher is fed with; the reference feeds it ImageNet's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudentConfig:
+    """The trained encoder."""
+
+    backbone: str = "resnet50.tv_in1k"
+    """Any timm model with a feature map; `local-dir:FOLDER`, `hf-hub:NAME`."""
+    embedding_dim: int = 0
+    """Width D of the embedding; 0 takes the prototypes' width, or 512 without a teacher."""
+    attention_channels: int = 32
+    """Channels of the attention head's 1x1 convolution."""
+    attention_scaling: Literal["image", "batch"] = "image"
+    """Min-max scaling of the attention map: per image, or (reference) over the batch."""
+    batchnorm: Literal["train", "eval"] = "train"
+    """Whether the backbone's BatchNorm learns batch statistics in training or keeps its stored ones."""
+
+    def __post_init__(self) -> None:
+        _require(self.embedding_dim >= 0, f"student.embedding_dim must be 0 or more, got {self.embedding_dim}")
+        _require(self.attention_channels >= 1, "student.attention_channels must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossConfig:
+    """Weights, temperatures and forms of the objective."""
+
+    alpha: float = 0.5
+    """Scale of the contrastive terms."""
+    global_global: float = 1.0
+    """Weight of whole-with-whole contrast, times alpha."""
+    global_object: float = 0.1
+    """Weight of whole-with-object contrast, times alpha."""
+    object_object: float = 1.0
+    """Weight of object-with-object contrast, times alpha."""
+    distillation: float = 3.2
+    """Weight of mean(w_d KL) with `reduction: mean`."""
+    alignment: float = 0.016
+    """Weight of the mean attention alignment with `reduction: mean`."""
+    reduction: Literal["mean", "reference"] = "mean"
+    """Means over the batch, or the reference's sums (beta / C, 0.001 alpha, divided by its number of processes)."""
+    reference_beta: float = 20.0
+    """beta of the reference's distillation sum; used with `reduction: reference`."""
+    reference_alignment: float = 0.001
+    """Weight (times alpha) of the reference's alignment sum; used with `reduction: reference`."""
+    reference_world_size: int = 2
+    """Processes over which the reference averaged its sums; used with `reduction: reference`."""
+    contrastive_temperature: float = 0.27
+    """Divides the InfoNCE logits."""
+    distillation_temperature: float = 0.02
+    """Divides the cosines with the prototypes."""
+    contrast_weighting: Literal["entropy", "one", "half"] = "entropy"
+    """w_c: squared normalised entropy of the teacher, 1, or 0.5. Without a teacher it is 1."""
+    distill_weighting: Literal["entropy", "one", "half"] = "entropy"
+    """w_d: one minus squared normalised entropy, 1, or 0.5."""
+    distill_view: Literal["object", "global"] = "object"
+    """The view on which teacher and student are compared."""
+    log_form: Literal["log-softmax", "softmax-log"] = "log-softmax"
+    """The stable logarithm, or the reference's."""
+    alignment_form: Literal["reference", "scaled"] = "reference"
+    """Grad-CAM as it is, or scaled to [0, 1] per image first."""
+
+    def __post_init__(self) -> None:
+        _require(self.contrastive_temperature > 0, "loss.contrastive_temperature must be above 0")
+        _require(self.distillation_temperature > 0, "loss.distillation_temperature must be above 0")
+        _require(self.reference_world_size >= 1, "loss.reference_world_size must be at least 1")
+        for name in ("alpha", "global_global", "global_object", "object_object", "distillation", "alignment"):
+            _require(getattr(self, name) >= 0, f"loss.{name} must be 0 or more, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """The training loop."""
+
+    epochs: int = 100
+    """Passes over the training photographs."""
+    batch_size: int = 64
+    """Photographs in a step, all devices together."""
+    learning_rate: float = 0.02
+    """Peak rate of SGD."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 5e-4
+    """Weight decay of SGD."""
+    schedule: Literal["cosine-step", "cosine-epoch", "step"] = "cosine-step"
+    """Cosine by step; (reference) cosine by epoch counted from 1; or x0.1 at 60 % and 80 % of the epochs."""
+    warmup_epochs: float = 1.0
+    """Linear warm-up of the rate, in epochs; used with `cosine-step`."""
+    clip_norm: float = 0.0
+    """Largest norm of the gradient; 0 does not clip."""
+    key_momentum: float = 0.997
+    """Momentum of the key encoder's moving average."""
+    key_update: Literal["step", "forward"] = "step"
+    """Move the key encoder once a step, or (reference) before each of its three forwards."""
+    forwards: Literal["once", "reference"] = "once"
+    """Encode each view once, or (reference) the first whole view and the second object view twice."""
+    queue_size: int = 0
+    """Negatives in each queue; 0 takes the largest multiple of the batch that the training set holds, at most 65,536."""
+    key_timing: Literal["after-step", "reference"] = "after-step"
+    """When object keys join their queue: after the step, or (reference) before the third term is scored."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the forward passes."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
+    monitor_every: int = 1
+    """Epochs between kNN and purity@10 on held-out labels; 0 never."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, f"train.epochs must be at least 1, got {self.epochs}")
+        _require(self.batch_size >= 2, f"train.batch_size must be at least 2, got {self.batch_size}")
+        _require(self.learning_rate >= 0, f"train.learning_rate must be 0 or more, got {self.learning_rate}")
+        _require(0 <= self.key_momentum <= 1, f"train.key_momentum must be in [0, 1], got {self.key_momentum}")
+        _require(0 <= self.momentum < 1, f"train.momentum must be in [0, 1), got {self.momentum}")
+        _require(self.weight_decay >= 0, f"train.weight_decay must be 0 or more, got {self.weight_decay}")
+        _require(self.queue_size >= 0, f"train.queue_size must be 0 or more, got {self.queue_size}")
+        _require(self.warmup_epochs >= 0, f"train.warmup_epochs must be 0 or more, got {self.warmup_epochs}")
+        _require(self.clip_norm >= 0, f"train.clip_norm must be 0 or more, got {self.clip_norm}")
+        _require(self.monitor_every >= 0, f"train.monitor_every must be 0 or more, got {self.monitor_every}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointConfig:
+    """What is kept of a training."""
+
+    every: int = 10
+    """Epochs between checkpoints; the last epoch is always kept."""
+    keep: int = 2
+    """How many of the newest checkpoints to keep; 0 keeps all."""
+
+    def __post_init__(self) -> None:
+        _require(self.every >= 1, f"checkpoint.every must be at least 1, got {self.every}")
+        _require(self.keep >= 0, f"checkpoint.keep must be 0 or more, got {self.keep}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    """How features are made and measured."""
+
+    encoders: tuple[Literal["student", "frozen", "teacher"], ...] = ("student", "frozen", "teacher")
+    """Rows of the table: the trained encoder, the network it began as, and the teacher (where there is one)."""
+    sets: tuple[Literal["whole", "crop"], ...] = ("whole", "crop")
+    """Whole photographs, object crops, or both."""
+    view: Literal["center-crop", "squeeze"] = "center-crop"
+    """The test view: resized to 8/7 of the size and centre-cropped (paper), or squeezed to the size."""
+    batch_size: int = 64
+    """Photographs in one forward pass."""
+    probe_epochs: int = 100
+    """Epochs of the linear probe; its rate falls by 10 at 60 % and 80 %."""
+    probe_learning_rate: float = 30.0
+    """Rate of the probe's SGD."""
+    probe_batch_size: int = 256
+    """Batch of the probe; a smaller training set is one batch."""
+    probe_views: int = 4
+    """Random-crop views of each training photograph, reused in turn by the probe's epochs; 100 is the paper's
+    protocol (a new view in every epoch)."""
+    heldout: float = 0.2
+    """Share of the training photographs on which the probe's epoch is chosen."""
+    chunk: int = 1024
+    """Queries compared at a time; bounds memory."""
+    kmeans_restarts: int = 5
+    """Starts of each k-means; the best inertia is kept."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.encoders), "evaluate.encoders must name at least one encoder")
+        _require(bool(self.sets), "evaluate.sets must name whole, crop or both")
+        _require(self.probe_epochs >= 1, f"evaluate.probe_epochs must be at least 1, got {self.probe_epochs}")
+        _require(self.probe_views >= 1, f"evaluate.probe_views must be at least 1, got {self.probe_views}")
+        _require(self.probe_batch_size >= 1, "evaluate.probe_batch_size must be at least 1")
+        _require(0 < self.heldout < 1, f"evaluate.heldout must be between 0 and 1, got {self.heldout}")
+        _require(self.batch_size >= 1, f"evaluate.batch_size must be at least 1, got {self.batch_size}")
+        _require(self.chunk >= 1, f"evaluate.chunk must be at least 1, got {self.chunk}")
+        _require(self.kmeans_restarts >= 1, "evaluate.kmeans_restarts must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportConfig:
+    """What the report shows."""
+
+    samples: int = 12
+    """Photographs in each contact sheet."""
+    queries: int = 8
+    """Rows of retrieval examples."""
+    worst_classes: int = 12
+    """Classes in the confusion matrix."""
+    projection: Literal["tsne", "pca"] = "tsne"
+    """How the 2-D map of the embedding is made."""
+    title: str = ""
+    """Heading; empty takes the name of the data folder."""
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "queries", "worst_classes"):
+            _require(getattr(self, name) >= 1, f"report.{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Everything that decides what a run computes."""
+
+    preset: Preset = "lead++"
+    """`lead++`, `lead` (one context), `moco` (MoCo v2), or `paper` (all as the reference has it)."""
+    seed: int = 123
+    """The one seed from which every draw is derived."""
+    input: InputConfig = field(default_factory=InputConfig)
+    """How photographs are read."""
+    localize: LocalizeConfig = field(default_factory=LocalizeConfig)
+    """How the object is found."""
+    text: TextConfig = field(default_factory=TextConfig)
+    """How words become prototypes."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """The frozen vision-language model."""
+    student: StudentConfig = field(default_factory=StudentConfig)
+    """The trained encoder."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """The objective."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """The training loop."""
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """What is kept of a training."""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """How features are measured."""
+    report: ReportConfig = field(default_factory=ReportConfig)
+    """What the report shows."""
+
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, f"seed must be 0 or more, got {self.seed}")
