@@ -64,7 +64,9 @@ class LocalizeConfig:
 
     def __post_init__(self) -> None:
         _require(self.size >= 32, f"localize.size must be at least 32 pixels, got {self.size}")
-        _require(self.fit_size == 0 or self.fit_size >= 32, f"localize.fit_size must be 0 or >= 32, got {self.fit_size}")
+        _require(
+            self.fit_size == 0 or self.fit_size >= 32, f"localize.fit_size must be 0 or >= 32, got {self.fit_size}"
+        )
         _require(0 <= self.threshold < 1, f"localize.threshold must be in [0, 1), got {self.threshold}")
         _require(self.stages >= 1, f"localize.stages must be at least 1, got {self.stages}")
         _require(self.fit_images >= 0, f"localize.fit_images must be 0 or more, got {self.fit_images}")

@@ -1,0 +1,71 @@
+"""Where and how a run computes: device, worker processes, and how it tells a person about its progress."""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+import torch
+
+from leadpp.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """How a stage tells what it is doing; the command line shows it, library users may ignore it."""
+
+    def track(self, items: Iterable[T], *, total: int, what: str, unit: str = "images") -> Iterator[T]:
+        """Yield the items and show how many of ``total`` are done, the rate and the time left."""
+        ...
+
+    def note(self, message: str) -> None:
+        """Show one line that stays."""
+        ...
+
+
+class SilentProgress:
+    """Tells nothing; notes are kept in ``notes``."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def track(self, items: Iterable[T], *, total: int, what: str, unit: str = "images") -> Iterator[T]:
+        """Yield the items."""
+        del total, what, unit
+        yield from items
+
+    def note(self, message: str) -> None:
+        """Keep the line."""
+        self.notes.append(message)
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that is there.
+
+    Raises:
+        ConfigError: No such device on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"train.device must be auto, cpu, cuda, cuda:N or mps, got {name!r}") from error
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        raise ConfigError(f"train.device is {name!r}, but this machine has no such device; use auto or cpu")
+    return device
+
+
+def worker_count(asked: int) -> int:
+    """Return the number of reading processes: ``asked``, or one less than the usable cores for -1."""
+    if asked >= 0:
+        return asked
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, usable - 1)
