@@ -8,13 +8,19 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 from leadpp.config import tree
 from leadpp.config.tree import Config
 from leadpp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from typing_extensions import TypeIs
+
+T = TypeVar("T")
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "lead++": {},
@@ -60,6 +66,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 """What each preset sets over the defaults; a file and the command line go over it."""
 
 
+_KIND_WORDS: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
 @dataclass(frozen=True, slots=True)
 class OptionField:
     """One leaf of the tree, as the command line shows it."""
@@ -91,13 +100,12 @@ def build_config(*layers: Mapping[str, Any]) -> Config:
     preset = "lead++"
     for layer in layers:
         preset = layer.get("preset", preset)
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
     merged: dict[str, Any] = {}
     for layer in (PRESETS[preset], *layers):
         _merge(merged, layer)
-    config: Config = _build(Config, merged, ())
-    return config
+    return _build(Config, merged, ())
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -119,10 +127,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def to_mapping(config: Any) -> dict[str, Any]:
+def to_mapping(config: "DataclassInstance") -> dict[str, Any]:
     """Turn a tree or one of its groups into plain values, in the order of its fields."""
     return {
-        item.name: to_mapping(value) if dataclasses.is_dataclass(value) else _plain(value)
+        item.name: to_mapping(value) if _is_group(value) else _plain(value)
         for item in dataclasses.fields(config)
         for value in (getattr(config, item.name),)
     }
@@ -173,7 +181,7 @@ def _merge(target: dict[str, Any], layer: Mapping[str, Any]) -> None:
             target[key] = value
 
 
-def _build(node: type, content: Any, path: tuple[str, ...]) -> Any:
+def _build(node: type[T], content: object, path: tuple[str, ...]) -> T:
     if not isinstance(content, Mapping):
         raise ConfigError(f"{'.'.join(path)}: expected a group of settings, found {content!r}")
     hints = get_type_hints(node)
@@ -200,7 +208,7 @@ def _unknown(path: tuple[str, ...]) -> str:
     return f"unknown setting {wanted!r}{hint}"
 
 
-def _convert(value: Any, kind: Any, path: tuple[str, ...]) -> Any:
+def _convert(value: object, kind: object, path: tuple[str, ...]) -> object:
     origin = get_origin(kind)
     if origin is Literal:
         if value in get_args(kind):
@@ -212,11 +220,10 @@ def _convert(value: Any, kind: Any, path: tuple[str, ...]) -> Any:
             raise ConfigError(f"{'.'.join(path)} must be a list, got {value!r}")
         items = [item.strip() if isinstance(item, str) else item for item in items]
         return tuple(_convert(item, get_args(kind)[0], path) for item in items)
-    assert origin is not Union, "the tree has no unions"
     return _convert_scalar(value, kind, path)
 
 
-def _convert_scalar(value: Any, kind: type, path: tuple[str, ...]) -> Any:
+def _convert_scalar(value: object, kind: object, path: tuple[str, ...]) -> object:
     if kind is float and isinstance(value, str):
         with_number = _number(value)
         value = value if with_number is None else with_number
@@ -226,10 +233,9 @@ def _convert_scalar(value: Any, kind: type, path: tuple[str, ...]) -> Any:
         raise ConfigError(f"{'.'.join(path)} must be a finite number, got {value!r}")
     if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+    if type(value) is kind:
         return value
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    raise ConfigError(f"{'.'.join(path)} must be {words[kind]}, got {value!r}")
+    raise ConfigError(f"{'.'.join(path)} must be {_KIND_WORDS[kind]}, got {value!r}")
 
 
 def _number(text: str) -> float | None:
@@ -240,5 +246,9 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _plain(value: Any) -> Any:
+def _is_group(value: object) -> "TypeIs[DataclassInstance]":
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value

@@ -199,7 +199,7 @@ class TrainConfig:
     forwards: Literal["once", "reference"] = "once"
     """Encode each view once, or (reference) the first whole view and the second object view twice."""
     queue_size: int = 0
-    """Negatives in each queue; 0 takes the largest multiple of the batch that the training set holds, at most 65,536."""
+    """Negatives in each queue; 0: the largest multiple of the batch in the training set, at most 65,536."""
     key_timing: Literal["after-step", "reference"] = "after-step"
     """When object keys join their queue: after the step, or (reference) before the third term is scored."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
