@@ -1,0 +1,189 @@
+"""Class names: reading lists of them, and matching two spellings of the same name.
+
+Data sets and description files write one name in several ways (``001.Black_footed_Albatross`` and "Black footed
+Albatross", ``FA-18`` and "F/A-18"), so names are compared by their letters and digits alone. Whatever does not match,
+or matches twice, is an error: a text under the wrong class teaches the wrong thing without a sign.
+"""
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from leadpp.errors import TextError
+
+_NUMBERING = re.compile(r"\s*(?:n\d{8}[-_ ]|\d+[._)]\s*)(?=[^\W\d_])")
+_FOLDED_SCRIPTS = ("LATIN", "GREEK", "CYRILLIC")
+_LISTED = 5
+
+
+def name_key(name: str) -> str:
+    """Reduce a name to what identifies it: its letters and digits, without case and accents.
+
+    Accents are folded where they decorate a letter (Latin, Greek, Cyrillic) and kept where they are one (vowel signs of
+    Indic scripts, the voicing marks of Japanese).
+
+    >>> name_key("F/A-18"), name_key("Clark's Nutcracker"), name_key("Citroën_DS")
+    ('fa18', 'clarksnutcracker', 'citroends')
+    """
+    kept: list[str] = []
+    folds = False
+    for letter in unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold()):
+        if letter.isalnum():
+            title = unicodedata.name(letter, "")
+            folds = title.startswith(_FOLDED_SCRIPTS)
+            kept.append(unicodedata.lookup(title.split(" WITH ")[0]) if folds and " WITH " in title else letter)
+        elif unicodedata.category(letter).startswith("M") and kept and not folds:
+            kept.append(letter)
+    return "".join(kept)
+
+
+def without_numbering(name: str) -> str:
+    """Drop a numbering in front of a name: ``001.``, ``17_``, ``3) `` or ``n02085620-``, if letters follow.
+
+    Numbers that belong to a name stay: they are followed by a space, a hyphen, a slash or more digits.
+
+    >>> without_numbering("n02085620-Chihuahua"), without_numbering("747-100"), without_numbering("2012 Audi A4")
+    ('Chihuahua', '747-100', '2012 Audi A4')
+    """
+    return _NUMBERING.sub("", name, count=1) if _NUMBERING.match(name) else name
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Read a list of names, one a line, UTF-8 with or without a byte order mark; blank lines are skipped.
+
+    Raises:
+        TextError: Missing, not UTF-8 text, without any name, or with the same name twice.
+    """
+    names = tuple(name for line in read_words(path).split("\n") if (name := line.strip()))
+    if not names:
+        raise TextError(f"{path}: expected one class name a line, found none; write the names into it")
+    check_distinct(names, what=f"{path}: names")
+    return names
+
+
+def read_words(path: Path) -> str:
+    """Read a text file whole, with lines ended by a single newline.
+
+    Raises:
+        TextError: Missing, a folder, or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TextError(
+            f"{path}: expected UTF-8 text, found byte {error.object[error.start]:#04x} at {error.start}; "
+            "save the file as UTF-8"
+        ) from error
+    except OSError as error:
+        raise TextError(f"{path}: cannot be read ({error.strerror}); give the path of a text file") from error
+
+
+def check_distinct(names: Sequence[str], *, what: str) -> None:
+    """Refuse names that are one name when only letters and digits count, and names without any.
+
+    Raises:
+        TextError: Two names collide, or a name has neither letters nor digits; ``what`` begins the message.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        key = name_key(name)
+        if not key:
+            raise TextError(f"{what}: {name!r} has neither letters nor digits; write the name in letters")
+        if key in seen:
+            raise TextError(
+                f"{what}: {seen[key]!r} and {name!r} are the same by letters and digits; keep one or rename one"
+            )
+        seen[key] = name
+
+
+def match_names(
+    names: Sequence[str], classes: Sequence[str], *, mode: Literal["exact", "subset"] = "exact"
+) -> tuple[int, ...]:
+    """Find for each class the name that means it.
+
+    A name and a class match if their letters and digits are equal, either as they are or, failing that, without their
+    numbering. With ``exact`` each name needs a class and each class a name; with ``subset`` names without a class are
+    left out.
+
+    Returns:
+        One number a class: ``names[order[i]]`` belongs to ``classes[i]``.
+
+    Raises:
+        TextError: Something is left unmatched (with the closest spellings), or two names mean one class or one name
+            two classes (naming both).
+    """
+    check_distinct(names, what="texts")
+    check_distinct(classes, what="classes")
+    index = _class_keys(classes)
+    owner: dict[int, int] = {}
+    strangers: list[int] = []
+    for position, name in enumerate(names):
+        found = _find_class(name, index, classes)
+        if found is None:
+            strangers.append(position)
+        elif found in owner:
+            raise TextError(
+                f"{names[owner[found]]!r} and {name!r} both match the class {classes[found]!r} by letters and digits; "
+                "keep one of the two texts"
+            )
+        else:
+            owner[found] = position
+    missing = [label for number, label in enumerate(classes) if number not in owner]
+    extra = [names[position] for position in strangers] if mode == "exact" else []
+    if missing or extra:
+        raise TextError(_describe(missing, extra, names=names, classes=classes))
+    return tuple(owner[number] for number in range(len(classes)))
+
+
+_Keys = tuple[dict[str, int], dict[str, list[int]]]
+
+
+def _class_keys(classes: Sequence[str]) -> _Keys:
+    """Classes by their full key (distinct by now), and by their key without numbering (perhaps shared)."""
+    bare: dict[str, list[int]] = {}
+    for number, label in enumerate(classes):
+        bare.setdefault(name_key(without_numbering(label)), []).append(number)
+    return {name_key(label): number for number, label in enumerate(classes)}, bare
+
+
+def _find_class(name: str, index: _Keys, classes: Sequence[str]) -> int | None:
+    full, bare = index
+    keys = (name_key(name), name_key(without_numbering(name)))
+    for key in keys:
+        if key in full:
+            return full[key]
+        candidates = bare.get(key, [])
+        if len(candidates) > 1:
+            first, second = (classes[number] for number in candidates[:2])
+            raise TextError(f"{name!r} matches both {first!r} and {second!r}, which differ in their numbering alone")
+        if candidates:
+            return candidates[0]
+    return None
+
+
+def closest(name: str, among: Sequence[str], *, count: int = 2) -> list[str]:
+    """Return the most alike of ``among`` by letters and digits, best first; empty if none is alike."""
+    by_key = {name_key(without_numbering(other)): other for other in among}
+    keys = difflib.get_close_matches(name_key(without_numbering(name)), by_key, n=count, cutoff=0.5)
+    return [by_key[key] for key in keys]
+
+
+def _describe(missing: Sequence[str], extra: Sequence[str], *, names: Sequence[str], classes: Sequence[str]) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} of {len(classes)} classes have no text: {_listing(missing, among=names)}")
+    if extra:
+        parts.append(f"{len(extra)} of {len(names)} texts have no class: {_listing(extra, among=classes)}")
+    advice = "correct the spelling, or set text.match to subset (extra texts are dropped) or free (no classes needed)"
+    return f"{'; '.join(parts)}; {advice}"
+
+
+def _listing(odd: Sequence[str], *, among: Sequence[str]) -> str:
+    shown = []
+    for name in odd[:_LISTED]:
+        near = closest(name, among)
+        shown.append(f"{name!r} (closest: {', '.join(map(repr, near))})" if near else f"{name!r} (nothing close)")
+    return ", ".join(shown) + (f" and {len(odd) - _LISTED} more" if len(odd) > _LISTED else "")
