@@ -1,7 +1,7 @@
 """Where and how a run computes: device, worker processes, and how it tells a person about its progress."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 import torch
@@ -14,8 +14,26 @@ T = TypeVar("T")
 class Progress(Protocol):
     """How a stage tells what it is doing; the command line shows it, library users may ignore it."""
 
-    def track(self, items: Iterable[T], *, total: int, what: str, unit: str = "images") -> Iterator[T]:
-        """Yield the items and show how many of ``total`` are done, the rate and the time left."""
+    def track(
+        self,
+        items: Iterable[T],
+        *,
+        total: int,
+        what: str,
+        unit: str = "images",
+        size: Callable[[T], int] | None = None,
+        describe: Callable[[], str] | None = None,
+    ) -> Iterator[T]:
+        """Yield the items and show how many of ``total`` units are done, the rate and the time left.
+
+        Args:
+            items: What is worked through.
+            total: How many units there are in all.
+            what: What is being done.
+            unit: What is counted.
+            size: Units in an item, such as the photographs of a batch; one each when left out.
+            describe: Asked after every item for words to show beside the rate, such as loss terms.
+        """
         ...
 
     def note(self, message: str) -> None:
@@ -29,9 +47,18 @@ class SilentProgress:
     def __init__(self) -> None:
         self.notes: list[str] = []
 
-    def track(self, items: Iterable[T], *, total: int, what: str, unit: str = "images") -> Iterator[T]:
+    def track(
+        self,
+        items: Iterable[T],
+        *,
+        total: int,
+        what: str,
+        unit: str = "images",
+        size: Callable[[T], int] | None = None,
+        describe: Callable[[], str] | None = None,
+    ) -> Iterator[T]:
         """Yield the items."""
-        del total, what, unit
+        del total, what, unit, size, describe
         yield from items
 
     def note(self, message: str) -> None:
