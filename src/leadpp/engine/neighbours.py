@@ -178,12 +178,14 @@ def _figures(ranks: Tensor, *, others: int) -> dict[str, Tensor]:
 
 def _class_members(labels: Tensor) -> tuple[Tensor, Tensor]:
     """List the items of each class, (classes, largest class) filled up with -1, and each item's row in that list."""
-    _, place, counts = labels.unique(return_inverse=True, return_counts=True)
-    order = place.argsort(stable=True)
-    starts = counts.cumsum(dim=0) - counts
-    column = torch.arange(len(labels), device=labels.device) - starts[place[order]]
+    order = labels.argsort(stable=True)
+    row = torch.zeros_like(labels)
+    row[1:] = (labels[order].diff() != 0).cumsum(dim=0)
+    place = torch.empty_like(row).scatter_(0, order, row)
+    counts = row.bincount()
+    column = torch.arange(len(labels), device=labels.device) - (counts.cumsum(dim=0) - counts)[row]
     members = torch.full((len(counts), int(counts.max()) if len(counts) else 0), -1, device=labels.device)
-    members[place[order], column] = order
+    members[row, column] = order
     return members, place
 
 
