@@ -211,6 +211,8 @@ def _unknown(path: tuple[str, ...]) -> str:
 def _convert(value: object, kind: object, path: tuple[str, ...]) -> object:
     origin = get_origin(kind)
     if origin is Literal:
+        if isinstance(value, bool):  # YAML reads a bare yes or no as a truth value
+            value = "yes" if value else "no"
         if value in get_args(kind):
             return value
         raise ConfigError(f"{'.'.join(path)} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}")

@@ -1,0 +1,60 @@
+# Every target sets up what it needs; `make test` and `make demo` work in a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(shell sha256sum pyproject.toml | cut -c1-16)
+LINTED := src tests tools benchmarks
+UNIT := -m "not slow" tests/unit tests/golden tests/contracts src
+DEMO ?= demo
+
+export PYTHONWARNINGS ?= default
+.PHONY: help install format lint types layers unit test check demo clean
+
+help:
+	@echo "make demo    set everything up and run the whole method on a small drawn folder"
+	@echo "make test    set everything up and run the tests"
+	@echo "make check   format, lint, types, layers, then the tests"
+	@echo "make format  rewrite the code in the house format"
+
+install: $(STAMP)
+
+# uv keeps wheels under XDG_CACHE_HOME and links them, so that a second clone installs in seconds.
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --editable ".[dev]"
+	rm -f $(VENV)/.installed-*
+	touch $@
+
+format: install
+	$(BIN)/ruff format $(LINTED)
+	$(BIN)/ruff check --fix $(LINTED)
+
+lint: install
+	$(BIN)/ruff format --check $(LINTED)
+	$(BIN)/ruff check $(LINTED)
+
+types: install
+	$(BIN)/mypy
+
+layers: install
+	$(BIN)/lint-imports
+
+unit: install
+	$(BIN)/python -m pytest -q $(UNIT)
+
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+check: lint types layers
+	$(MAKE) test
+
+demo: install
+	@echo "The demo world is not built yet: this draws coloured shapes, and both the network and the teacher are tiny"
+	@echo "and have RANDOM weights. It shows the whole road and the report; its figures mean nothing."
+	$(BIN)/python -m tools.draw_demo $(DEMO)
+	$(BIN)/leadpp run --data $(DEMO)/photos --run $(DEMO)/run --names $(DEMO)/names.txt --config $(DEMO)/settings.yaml
+	@echo "Open $(DEMO)/run/report.html"
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .coverage*

@@ -1,0 +1,117 @@
+"""Entry point: choose the command, show progress, print results, and map errors to exit codes."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from leadpp import __version__
+from leadpp.cli.parser import (
+    COMMANDS,
+    UsageError,
+    data_parser,
+    prepare_parser,
+    settings_of,
+    top_help,
+    unknown_command,
+)
+from leadpp.errors import LeadppError
+
+OK, MISTAKE, INTERRUPTED = 0, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Words after ``leadpp``; those of the process when left out.
+
+    Returns:
+        0 if all went well, 2 for a mistake of the user (one line on standard error says which), 130 for Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except LeadppError as error:
+        sys.stderr.write(f"leadpp: error: {' '.join(str(error).split())}\n")
+        return MISTAKE
+    except KeyboardInterrupt:
+        sys.stderr.write("leadpp: interrupted; finished stages are kept, run the same command to go on\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return OK
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(top_help())
+        return OK if words else MISTAKE
+    if words[0] == "--version":
+        sys.stdout.write(f"leadpp {__version__}\n")
+        return OK
+    command, rest = words[0], words[1:]
+    if command not in COMMANDS:
+        raise unknown_command(command)
+    if command == "prototypes":
+        if rest[:1] not in (["build"], ["-h"], ["--help"]):
+            raise UsageError("leadpp prototypes: expected `leadpp prototypes build --data DIR --run RUN`")
+        rest = rest[1:] if rest[0] == "build" else rest
+    try:
+        return _prepare(rest) if command == "prepare" else _run_stages(command, rest)
+    except SystemExit as stop:  # argparse leaves so after it has printed the help
+        return int(stop.code or 0)
+
+
+def _prepare(words: list[str]) -> int:
+    parsed = prepare_parser().parse_strictly(words)
+    settings = settings_of(parsed)
+
+    from leadpp.cli.results import print_results
+    from leadpp.config import build_config, read_yaml
+    from leadpp.engine.console import console_progress
+    from leadpp.engine.runtime import worker_count
+    from leadpp.stages.prepare import prepare
+
+    config = build_config(read_yaml(parsed.config) if parsed.config else {}, settings)
+    result = prepare(
+        parsed.kind,
+        parsed.source,
+        parsed.out,
+        boxes_csv=parsed.boxes,
+        materialize=parsed.materialize,
+        seed=config.seed,
+        bad_images=config.input.bad_images,
+        workers=worker_count(config.input.workers),
+        progress=console_progress(),
+    )
+    print_results({"prepare": result}, command="prepare", as_json=parsed.json)
+    return OK
+
+
+def _run_stages(command: str, words: list[str]) -> int:
+    parsed = data_parser(command).parse_strictly(words)
+    settings = settings_of(parsed)
+
+    from leadpp.config import build_config, read_yaml
+
+    build_config(read_yaml(parsed.config) if parsed.config else {}, settings)  # a mistake shows before the slow imports
+
+    from leadpp import pipeline
+    from leadpp.cli.results import print_results
+    from leadpp.engine.console import console_progress
+
+    texts = {name: getattr(parsed, name, None) for name in ("names", "descriptions", "prototypes")}
+    results: dict[str, Any] = pipeline.run(
+        parsed.data,
+        parsed.run,
+        stages=pipeline.STAGES if command == "run" else (command,),
+        settings=settings,
+        config=parsed.config,
+        texts=pipeline.Texts(**texts),
+        boxes_csv=parsed.boxes,
+        resume=getattr(parsed, "resume", False),
+        write_crops=getattr(parsed, "write_crops", False),
+        progress=console_progress(),
+    )
+    print_results(results, command=command, as_json=parsed.json)
+    return OK

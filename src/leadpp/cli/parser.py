@@ -1,0 +1,197 @@
+"""Parsers made of the configuration tree: every setting is a flag, and every mistake is one line."""
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args, get_origin
+
+import yaml
+
+from leadpp.config import OptionField, option_fields
+from leadpp.errors import LeadppError
+
+DATA_COMMANDS = {
+    "run": "everything: localize, prototypes, train, evaluate, report",
+    "localize": "find the object in every photograph",
+    "prototypes": "turn names or descriptions into prototypes (`leadpp prototypes build`)",
+    "train": "train the student",
+    "evaluate": "measure the features: kNN, linear probe, retrieval, clustering, naming",
+    "report": "write report.html",
+}
+"""Commands that take ``--data`` and ``--run``, with what they do."""
+
+COMMANDS = {
+    "run": DATA_COMMANDS["run"],
+    "prepare": "turn a downloaded dataset or any folder into a prepared folder",
+    **{name: text for name, text in DATA_COMMANDS.items() if name != "run"},
+}
+"""Every command in the order in which help shows them."""
+
+_TOP_TEXT = """\
+usage: leadpp COMMAND [options]
+
+Learn, from unlabelled photographs, an encoder that tells look-alike categories apart.
+
+commands:
+{commands}
+
+`leadpp COMMAND --help` lists the options of a command; `leadpp --version` prints the version.
+The main one:  leadpp run --data PHOTOS --run RUN --names NAMES.txt
+"""
+
+
+class UsageError(LeadppError):
+    """A command line that cannot be understood."""
+
+
+class LineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the closest known option."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise UsageError(f"{self.prog}: {message}; see `{self.prog} --help`")
+
+    def parse_strictly(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse all arguments.
+
+        Raises:
+            UsageError: Something is unknown, missing or malformed.
+        """
+        parsed, rest = self.parse_known_args(arguments)
+        if rest:
+            known = [flag for action in self._actions for flag in action.option_strings]
+            close = difflib.get_close_matches(rest[0].split("=")[0], known, n=3, cutoff=0.6)
+            hint = f"; closest: {', '.join(close)}" if close else ""
+            raise UsageError(f"{self.prog}: unknown argument {rest[0]!r}{hint}; see `{self.prog} --help`")
+        return parsed
+
+
+def top_help() -> str:
+    """Return what ``leadpp --help`` prints."""
+    lines = [f"  {name:<12}{text}" for name, text in COMMANDS.items()]
+    return _TOP_TEXT.format(commands="\n".join(lines))
+
+
+def unknown_command(word: str) -> UsageError:
+    """Say that a command is unknown, with the closest."""
+    close = difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"the commands are {', '.join(COMMANDS)}"
+    return UsageError(f"leadpp: unknown command {word!r}; {hint}")
+
+
+def prepare_parser() -> LineParser:
+    """Parse ``leadpp prepare``."""
+    parser = _new_parser("prepare", COMMANDS["prepare"], usage="{cub,cars,aircraft,dogs,folder} SOURCE OUT")
+    parser.add_argument("kind", choices=["cub", "cars", "aircraft", "dogs", "folder"], help="the native layout")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the folder as downloaded")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the prepared folder to write")
+    parser.add_argument("--boxes", type=Path, metavar="CSV", help="true boxes: path,x0,y0,x1,y1, half-open pixels")
+    parser.add_argument(
+        "--materialize",
+        choices=["none", "copy", "hard", "soft"],
+        default="none",
+        help="write an ImageFolder of copies, hard links or symbolic links; none (default) writes only the index",
+    )
+    _add_plain(parser)
+    _add_settings(parser, only=("input",))
+    return parser
+
+
+def data_parser(command: str) -> LineParser:
+    """Parse one of :data:`DATA_COMMANDS`."""
+    prog = "prototypes build" if command == "prototypes" else command
+    parser = _new_parser(prog, DATA_COMMANDS[command], usage="--data DIR --run RUN")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="photographs, or a prepared folder")
+    parser.add_argument("--run", type=Path, required=True, metavar="RUN", help="the run folder, new or to go on with")
+    parser.add_argument("--boxes", type=Path, metavar="CSV", help="true boxes, if not in DIR/bboxes.csv")
+    if command in ("run", "prototypes"):
+        texts = parser.add_argument_group("words (at most one, but --names may go with .pt prototypes)")
+        texts.add_argument("--names", type=Path, metavar="FILE", help="class names, one a line")
+        texts.add_argument("--descriptions", type=Path, metavar="FILE", help="CSV or JSON of descriptions")
+        texts.add_argument("--prototypes", type=Path, metavar="FILE", help="ready prototypes, .pt or .safetensors")
+    if command in ("run", "localize"):
+        parser.add_argument("--write-crops", action="store_true", help="write the object crops into RUN/crops")
+    if command in ("run", "train"):
+        parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
+    _add_plain(parser)
+    _add_settings(parser, only=None)
+    return parser
+
+
+def settings_of(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Collect the settings that were given as flags into a nested mapping."""
+    settings: dict[str, Any] = {}
+    for leaf in option_fields():
+        text = getattr(parsed, ".".join(leaf.path), None)
+        if text is None:
+            continue
+        node = settings
+        for name in leaf.path[:-1]:
+            node = node.setdefault(name, {})
+        node[leaf.path[-1]] = _read_value(text, leaf)
+    return settings
+
+
+def _new_parser(command: str, text: str, *, usage: str) -> LineParser:
+    return LineParser(
+        prog=f"leadpp {command}",
+        usage=f"leadpp {command} {usage} [options]",
+        description=text[0].upper() + text[1:] + ".",
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
+    )
+
+
+def _add_plain(parser: LineParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings; flags go over it")
+    parser.add_argument("--json", action="store_true", help="print the results as one JSON document on standard output")
+    parser.add_argument(
+        "--bad-images",
+        dest="input.bad_images",
+        metavar="{skip,error}",
+        help="leave unreadable files out and count them (default), or stop; the same as --input.bad-images",
+    )
+
+
+def _add_settings(parser: LineParser, *, only: tuple[str, ...] | None) -> None:
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for leaf in option_fields():
+        name = leaf.path[0] if len(leaf.path) > 1 else "settings of the run"
+        if only is not None and name not in (*only, "settings of the run"):
+            continue
+        if name not in groups:
+            groups[name] = parser.add_argument_group(name)
+        flag = "--" + ".".join(leaf.path).replace("_", "-")
+        flags = [flag] if "-" not in flag[2:] else [flag, "--" + ".".join(leaf.path)]
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if leaf.kind is bool else {}
+        groups[name].add_argument(
+            *flags,
+            dest=".".join(leaf.path),
+            metavar=_metavar(leaf),
+            help=f"{leaf.text} Default: {_default(leaf)}.".replace("%", "%%"),
+            **switch,
+        )
+
+
+def _metavar(leaf: OptionField) -> str:
+    if get_origin(leaf.kind) is Literal:
+        return "{" + ",".join(map(str, get_args(leaf.kind))) + "}"
+    if get_origin(leaf.kind) is tuple:
+        return "A,B"
+    return {int: "N", float: "X", str: "TEXT", bool: "BOOL"}[leaf.kind]
+
+
+def _default(leaf: OptionField) -> str:
+    if isinstance(leaf.default, tuple):
+        return ",".join(leaf.default)
+    return str(leaf.default).lower() if isinstance(leaf.default, bool) else str(leaf.default) or "none"
+
+
+def _read_value(text: str, leaf: OptionField) -> object:
+    if leaf.kind not in (int, float, bool):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text

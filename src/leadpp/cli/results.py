@@ -1,0 +1,73 @@
+"""Print results: one JSON document for machines, tables for people; the last line counts what was left out."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_COLUMNS = (
+    ("knn", "kNN"),
+    ("probe_heldout", "probe"),
+    ("rank1", "Rank-1"),
+    ("map", "mAP"),
+    ("purity10", "purity@10"),
+    ("cluster_accuracy", "cluster"),
+    ("nmi", "NMI"),
+    ("naming_student", "naming"),
+    ("naming_teacher", "by teacher"),
+)
+
+
+def print_results(results: Mapping[str, Any], *, command: str, as_json: bool) -> None:
+    """Print what a command returned.
+
+    Args:
+        results: Results by stage, as :func:`leadpp.pipeline.run` returns them.
+        command: The command; a single stage prints its own result alone, ``run`` prints all by stage.
+        as_json: One JSON document on standard output instead of tables.
+    """
+    if as_json:
+        document = results if command == "run" else results[command]
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        return
+    console = Console(highlight=False)
+    for name, result in results.items():
+        if name == "evaluate":
+            console.print(_evaluation_table(result))
+        elif name != "index" or command == "run":
+            console.print(f"{name}: {_words(result)}", markup=False, soft_wrap=True)
+    bad = _bad_count(results)
+    if bad:
+        console.print(f"{bad} files could not be read and were left out; index.parquet lists them with the reason")
+
+
+def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="Test figures (every protocol is in evaluation.json)")
+    for word in ("encoder", "feature", "set"):
+        table.add_column(word)
+    shown = [(key, word) for key, word in _COLUMNS if any(key in row for row in rows)]
+    for _, word in shown:
+        table.add_column(word, justify="right")
+    for row in rows:
+        figures = [f"{row[key]:.3f}" if key in row else "–" for key, _ in shown]
+        table.add_row(str(row["encoder"]), str(row["feature"]), str(row["set"]), *figures)
+    return table
+
+
+def _words(result: object) -> str:
+    if not isinstance(result, Mapping):
+        return str(result)
+    plain = {key: value for key, value in result.items() if isinstance(value, str | int | float)}
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in plain.items()
+    )
+
+
+def _bad_count(results: Mapping[str, Any]) -> int:
+    for name in ("index", "prepare"):
+        if name in results:
+            return int(results[name].get("bad", 0))
+    return 0

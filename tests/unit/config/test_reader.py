@@ -1,0 +1,102 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from leadpp.config import PRESETS, build_config, option_fields, read_yaml, to_mapping, write_yaml
+from leadpp.errors import ConfigError
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_resolved_settings_read_back_as_the_same_tree(preset: str) -> None:
+    config = build_config({"preset": preset, "train": {"epochs": 7}, "evaluate": {"sets": ["crop"]}})
+    assert build_config(yaml.safe_load(write_yaml(config))) == config
+
+
+def test_later_layers_go_over_earlier_ones_and_all_over_the_preset() -> None:
+    config = build_config({"preset": "paper", "train": {"epochs": 3, "batch_size": 8}}, {"train": {"epochs": 5}})
+    assert (config.train.epochs, config.train.batch_size) == (5, 8)
+    assert config.train.key_update == "forward"
+    assert build_config({"preset": "paper"}, {"train": {"key_update": "step"}}).train.key_update == "step"
+
+
+def test_the_last_named_preset_is_the_base() -> None:
+    assert build_config({"preset": "paper"}, {"preset": "moco"}).train.key_update == "step"
+
+
+def test_dashes_and_underscores_are_the_same() -> None:
+    assert build_config({"train": {"batch-size": 4}}) == build_config({"train": {"batch_size": 4}})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"trian": {}}, ["unknown setting 'trian'", "train"]),
+        ({"train": {"epoch": 3}}, ["'train.epoch'", "train.epochs"]),
+        ({"epochs": 3}, ["'epochs'", "train.epochs"]),
+        ({"train": {"epochs": "many"}}, ["train.epochs", "whole number", "'many'"]),
+        ({"train": {"epochs": 2.5}}, ["train.epochs", "whole number", "2.5"]),
+        ({"train": {"epochs": True}}, ["train.epochs", "whole number"]),
+        ({"train": {"learning_rate": "fast"}}, ["train.learning_rate", "a number"]),
+        ({"train": {"learning_rate": float("nan")}}, ["finite"]),
+        ({"train": 3}, ["train", "group of settings"]),
+        ({"train": None}, ["train", "group of settings"]),
+        ({"localize": {"zero_rows": "perhaps"}}, ["true or false"]),
+        ({"localize": {"backbone": ["a"]}}, ["localize.backbone", "text"]),
+        ({"localize": {"policy": "round"}}, ["localize.policy", "square", "'round'"]),
+        ({"evaluate": {"sets": 3}}, ["evaluate.sets", "list"]),
+        ({"evaluate": {"sets": "whole,half"}}, ["evaluate.sets", "'half'"]),
+        ({"preset": "best"}, ["preset", "lead++"]),
+        ({"preset": ["lead"]}, ["preset"]),
+        ({"loss": {"alpha": -1}}, ["loss.alpha", "0 or more"]),
+        ({"localize": {"threshold": 1.0}}, ["localize.threshold", "[0, 1)"]),
+        ({"text": {"template": "a photo"}}, ["text.template", "{}"]),
+        ({"seed": -1}, ["seed"]),
+    ],
+)
+def test_mistakes_are_named(settings: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_config(settings)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_numbers_that_yaml_leaves_as_text_are_numbers() -> None:
+    assert build_config({"train": {"learning_rate": "5e-4"}}).train.learning_rate == 5e-4
+    assert build_config({"train": {"learning_rate": 1}}).train.learning_rate == 1.0
+
+
+def test_a_bare_no_in_yaml_is_the_word_no() -> None:
+    assert build_config(yaml.safe_load("teacher: {use: no}")).teacher.use == "no"
+
+
+def test_lists_may_be_words_with_commas() -> None:
+    assert build_config({"evaluate": {"sets": "crop, whole"}}).evaluate.sets == ("crop", "whole")
+
+
+def test_yaml_files(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("")
+    assert read_yaml(path) == {}
+    for text, word in (("[1, 2]", "mapping"), ("a: [", "YAML")):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=word):
+            read_yaml(path)
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_yaml(tmp_path / "none.yaml")
+
+
+def test_every_setting_is_documented_and_has_a_default() -> None:
+    mapping = to_mapping(build_config())
+    for leaf in option_fields():
+        assert leaf.text.endswith((".", ")")), leaf.path
+        node: Any = mapping
+        for name in leaf.path:
+            node = node[name]
+        assert node == (list(leaf.default) if isinstance(leaf.default, tuple) else leaf.default), leaf.path
+
+
+def test_groups_are_those_promised() -> None:
+    groups = {leaf.path[0] for leaf in option_fields() if len(leaf.path) > 1}
+    promised = "input localize text teacher student loss train checkpoint evaluate report"
+    assert groups == set(promised.split())

@@ -1,0 +1,165 @@
+import errno
+import json
+import os
+import resource
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+from leadpp.errors import ArtifactError
+from leadpp.io import artifacts
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Let no file grow over 4 KiB, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    import signal
+
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_json_round_trip_and_header(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.json"
+    artifacts.write_json(path, {"x": [1, "é"]}, kind="thing")
+    assert artifacts.read_json(path, kind="thing") == {"x": [1, "é"]}
+    assert json.loads(path.read_text())["kind"] == "thing"
+    assert [item.name for item in path.parent.iterdir()] == ["a.json"]
+
+
+def test_table_and_tensor_round_trips_carry_metadata(tmp_path: Path) -> None:
+    table = pa.table({"a": [1, 2], "b": ["x", None]})
+    artifacts.write_table(tmp_path / "t.parquet", table, kind="t", metadata={"root": "here"})
+    read, metadata = artifacts.read_table(tmp_path / "t.parquet", kind="t")
+    assert read.to_pydict() == table.to_pydict()
+    assert metadata == {"root": "here"}
+    shared = torch.arange(6.0).reshape(2, 3)
+    artifacts.write_tensors(tmp_path / "t.safetensors", {"a": shared, "b": shared.T}, kind="t", metadata={"n": 1})
+    tensors, metadata = artifacts.read_tensors(tmp_path / "t.safetensors", kind="t")
+    assert torch.equal(tensors["b"], shared.T)
+    assert metadata == {"n": 1}
+
+
+@pytest.mark.parametrize("suffix", ["json", "parquet", "safetensors"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "folder", "kind", "schema"])
+def test_damaged_files_are_one_clear_error(tmp_path: Path, suffix: str, damage: str) -> None:
+    path = tmp_path / f"file.{suffix}"
+    schema = 9 if damage == "schema" else 1
+    kind = "other" if damage == "kind" else "thing"
+    if suffix == "json":
+        artifacts.write_json(path, {"a": 1}, kind=kind, schema=schema)
+    elif suffix == "parquet":
+        artifacts.write_table(path, pa.table({"a": list(range(1000))}), kind=kind, schema=schema)
+    else:
+        artifacts.write_tensors(path, {"a": torch.zeros(1000)}, kind=kind, schema=schema)
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage in ("missing", "folder"):
+        path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    readers = {"json": artifacts.read_json, "parquet": artifacts.read_table, "safetensors": artifacts.read_tensors}
+    with pytest.raises(ArtifactError) as caught:
+        readers[suffix](path, kind="thing")
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_of_other_tools_are_refused(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+    from safetensors.torch import save_file
+
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "a.parquet")
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    (tmp_path / "a.json").write_text("[1]")
+    for read, name in (
+        (artifacts.read_table, "a.parquet"),
+        (artifacts.read_tensors, "a.safetensors"),
+        (artifacts.read_json, "a.json"),
+    ):
+        with pytest.raises(ArtifactError, match="thing"):
+            read(tmp_path / name, kind="thing")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def interrupted() -> None:
+        with artifacts.replacing(path) as partial:
+            partial.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"old")
+    with pytest.raises(ArtifactError, match="cannot write"):
+        artifacts.write_tensors(path, {"a": torch.randn(100_000)}, kind="thing")
+    with pytest.raises(ArtifactError, match="cannot write"):
+        artifacts.write_table(tmp_path / "a.parquet", pa.table({"a": torch.randn(100_000).numpy()}), kind="thing")
+    with pytest.raises(ArtifactError, match="file-size limit"):
+        artifacts.write_text(tmp_path / "a.txt", "x" * 100_000)
+    assert path.read_bytes() == b"old"
+    assert [item.name for item in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_file_where_a_folder_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtifactError, match="a file stands where a folder is meant"):
+        artifacts.write_text(tmp_path / "file" / "a.txt", "x")
+    with pytest.raises(ArtifactError, match="a file stands where a folder is meant"):
+        artifacts.make_folder(tmp_path / "file")
+
+
+def test_read_only_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(ArtifactError, match="read-only"):
+        artifacts.write_text(tmp_path / "a.txt", "x")
+
+
+def test_appending_completes_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    artifacts.append_line(path, "one")
+    with path.open("a") as stream:
+        stream.write("to")
+    artifacts.append_line(path, "three")
+    assert path.read_text() == "one\nto\nthree\n"
+    with pytest.raises(ArtifactError, match="cannot write"):
+        artifacts.append_line(tmp_path, "x")
+
+
+def test_digest_is_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"same")
+    (tmp_path / "b").write_bytes(b"same")
+    (tmp_path / "c").write_bytes(b"other")
+    assert artifacts.file_digest(tmp_path / "a") == artifacts.file_digest(tmp_path / "b")
+    assert artifacts.file_digest(tmp_path / "a") != artifacts.file_digest(tmp_path / "c")
+    with pytest.raises(ArtifactError, match="cannot read"):
+        artifacts.file_digest(tmp_path / "none")
+
+
+def test_written_files_can_be_read_by_others_of_the_group(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    artifacts.write_text(tmp_path / "a", "x")
+    os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o644
