@@ -1,0 +1,136 @@
+"""Frozen features, MoCo, and LEAD++ without and with a weak teacher on photographs of fruit and vegetables.
+
+All arms share data, boxes, backbone weights, seed, epochs, batch, rate and evaluation; they differ in the objective alone. The
+teacher is the ConSE stand-in of ``benchmarks/teachers/conse.py``. Run from the root of the project:
+
+    LEADPP_CONSE_WEIGHTS=WEIGHTS python -m benchmarks.produce --data PRODUCE --weights WEIGHTS --out OUT
+
+PRODUCE holds ``train/<kind>``, ``test/<kind>`` and ``descriptions.json``; WEIGHTS is the timm folder of EfficientNet-Lite0.
+Arms that are finished are skipped, so an interrupted benchmark can be run again.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from leadpp import pipeline
+from leadpp.engine.console import console_progress
+
+ARMS: dict[str, dict[str, Any]] = {
+    "moco": {"preset": "moco"},
+    "lead++ without teacher": {"preset": "lead++", "teacher": {"use": "no"}},
+    "lead++ with weak teacher": {"preset": "lead++", "teacher": {"factory": "benchmarks.teachers.conse:teacher"}},
+}
+"""Name of each arm -> the settings in which it differs."""
+
+COLUMNS = {
+    "knn": "kNN",
+    "probe_last": "probe, last",
+    "probe_heldout": "probe, held-out",
+    "rank1": "Rank-1",
+    "map": "mAP",
+    "purity10": "purity@10",
+    "cluster_accuracy": "cluster acc.",
+    "nmi": "NMI",
+    "naming_student": "naming",
+}
+
+
+def link_subset(data: Path, out: Path, *, kinds: int) -> Path:
+    """Link every n-th kind of the sorted list into a folder of its own, with its descriptions; return the folder."""
+    names = sorted(path.name for path in (data / "train").iterdir() if path.is_dir())
+    step = len(names) / kinds
+    chosen = [names[int(number * step)] for number in range(kinds)]
+    folder = out / "photos"
+    for split in ("train", "test"):
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        for name in chosen:
+            link = folder / split / name
+            if not link.exists():
+                link.symlink_to((data / split / name).resolve(), target_is_directory=True)
+    texts = json.loads((data / "descriptions.json").read_text(encoding="utf-8"))
+    subset = {name: f"{name.replace('-', ' ')}: {texts[name]['text']}" for name in chosen}
+    (out / "descriptions.json").write_text(json.dumps(subset, indent=1), encoding="utf-8")
+    return folder
+
+
+def settings_for(arm: Mapping[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of one arm: what all share, and what is its own."""
+    backbone = f"local-dir:{arguments.weights.resolve()}"
+    shared: dict[str, Any] = {
+        "seed": arguments.seed,
+        "input": {"size": arguments.size},
+        "localize": {"backbone": backbone, "size": 224},
+        "student": {"backbone": backbone, "batchnorm": arguments.batchnorm},
+        "train": {
+            "epochs": arguments.epochs,
+            "batch_size": arguments.batch,
+            "learning_rate": arguments.rate,
+            "clip_norm": arguments.clip,
+            "monitor_every": 5,
+        },
+        "evaluate": {"view": "squeeze"},
+    }
+    return {**shared, **arm}
+
+
+def run_arms(photos: Path, arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Run the boxes once, then every arm from them; return the rows of each arm's evaluation."""
+    base = arguments.out / "boxes"
+    progress = console_progress()
+    first = settings_for(next(iter(ARMS.values())), arguments)
+    pipeline.run(photos, base, stages=("localize",), settings=first, progress=progress)
+    rows = {}
+    for name, arm in ARMS.items():
+        progress.note(f"== {name}")
+        folder = arguments.out / name.replace(" ", "-").replace("+", "p")
+        if not folder.exists():
+            shutil.copytree(base, folder)
+        teaches = "factory" in arm.get("teacher", {})
+        texts = pipeline.Texts(descriptions=arguments.out / "descriptions.json" if teaches else None)
+        results = pipeline.run(photos, folder, settings=settings_for(arm, arguments), texts=texts, progress=progress)
+        rows[name] = results["evaluate"]
+    return rows
+
+
+def table(rows: Mapping[str, list[dict[str, Any]]]) -> str:
+    """Return a Markdown table: frozen and teacher rows once, then every arm."""
+    lines = ["| arm | feature | set | " + " | ".join(COLUMNS.values()) + " |", "|---" * (3 + len(COLUMNS)) + "|"]
+    last = list(rows)[-1]
+    for arm, content in rows.items():
+        for row in content:
+            if row["encoder"] != "student" and arm != last:
+                continue
+            label = arm if row["encoder"] == "student" else row["encoder"]
+            figures = [f"{row[key]:.3f}" if key in row else "–" for key in COLUMNS]
+            if row["encoder"] == "teacher" and "naming_teacher" in row:
+                figures[-1] = f"{row['naming_teacher']:.3f}"
+            lines.append(f"| {label} | {row['feature']} | {row['set']} | " + " | ".join(figures) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read the command line, run, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--kinds", type=int, default=25)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=0.005)
+    parser.add_argument("--clip", type=float, default=0.0)
+    parser.add_argument("--batchnorm", choices=["train", "eval"], default="train")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    photos = link_subset(arguments.data, arguments.out, kinds=arguments.kinds)
+    print(table(run_arms(photos, arguments)))
+
+
+if __name__ == "__main__":
+    main()
