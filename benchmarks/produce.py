@@ -1,12 +1,12 @@
 """Frozen features, MoCo, and LEAD++ without and with a weak teacher on photographs of fruit and vegetables.
 
-All arms share data, boxes, backbone weights, seed, epochs, batch, rate and evaluation; they differ in the objective alone. The
-teacher is the ConSE stand-in of ``benchmarks/teachers/conse.py``. Run from the root of the project:
+All arms share data, boxes, backbone weights, seed, epochs, batch, rate and evaluation; they differ in the objective
+alone. The teacher is the ConSE stand-in of ``benchmarks/teachers/conse.py``. Run from the root of the project:
 
     LEADPP_CONSE_WEIGHTS=WEIGHTS python -m benchmarks.produce --data PRODUCE --weights WEIGHTS --out OUT
 
-PRODUCE holds ``train/<kind>``, ``test/<kind>`` and ``descriptions.json``; WEIGHTS is the timm folder of EfficientNet-Lite0.
-Arms that are finished are skipped, so an interrupted benchmark can be run again.
+PRODUCE holds ``train/<kind>``, ``test/<kind>`` and ``descriptions.json``; WEIGHTS is the timm folder of
+EfficientNet-Lite0. Arms that are finished are skipped, so an interrupted benchmark can be run again.
 """
 
 import argparse
