@@ -30,7 +30,12 @@ def make_folder(tmp_path_factory: pytest.TempPathFactory) -> MakeFolder:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(5)
                 network = timm.create_model(architecture, num_classes=7)
-            settings = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.25, 0.125], "input_size": [3, 160, 160]}
+            settings = {
+                "mean": [0.1, 0.2, 0.3],
+                "std": [0.5, 0.25, 0.125],
+                "input_size": [3, 160, 160],
+                "fixed_input_size": architecture == "test_vit",
+            }
             config = {"architecture": architecture, "num_classes": 7, "pretrained_cfg": settings}
             (folder / "config.json").write_text(json.dumps(config))
             save_file(network.state_dict(), folder / "model.safetensors")
