@@ -1,0 +1,345 @@
+"""Datasets and loaders of views: every view is a function of (seed, purpose, epoch, sample), whoever reads it.
+
+Views are uint8; each network normalises for itself, on its own device.
+"""
+
+from collections.abc import Iterator, Sequence, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from leadpp.data.images import read_image
+from leadpp.data.index import ImageRecord
+from leadpp.data.transforms import (
+    PROBE_RECIPE,
+    TRAIN_RECIPE,
+    Augmentation,
+    Box,
+    Fit,
+    apply_augmentation,
+    draw_augmentation,
+    fixed_view,
+)
+from leadpp.errors import DataError
+from leadpp.functional.randomness import generator_for
+
+ViewName = Literal["global_1", "global_2", "object_1", "object_2"]
+VIEW_NAMES: tuple[ViewName, ...] = ("global_1", "global_2", "object_1", "object_2")
+
+Batch = dict[str, Tensor]
+"""Views by name, uint8 (B, 3, S, S), and ``index``, the samples' places among the records, int64 (B,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleKey:
+    """What one sample of training is a function of, besides the seed."""
+
+    epoch: int
+    """Pass over the photographs, from 0."""
+    index: int
+    """Place of the photograph among the records."""
+
+
+class Samples(Sized, Protocol):
+    """A dataset of this module."""
+
+    def __getitem__(self, key: Any, /) -> Batch:  # noqa: ANN401 - sampled by keys or by numbers
+        """Return one sample."""
+        ...
+
+
+def read_photograph(record: ImageRecord, *, root: Path) -> Image.Image:
+    """Read the photograph of a record, upright, RGB and cut as the record says.
+
+    Raises:
+        DataError: It cannot be read, or is not of the size that the index has.
+    """
+    path = root / record.path
+    photo = read_image(path, cut_bottom_px=record.cut_bottom_px)
+    if photo.size != (record.width_px, record.height_px):
+        raise DataError(
+            f"{path}: {photo.width} x {photo.height} pixels, the index has {record.width_px} x {record.height_px}; "
+            "the file was changed, make the index again"
+        )
+    return photo
+
+
+class ViewSet(Dataset[Batch]):
+    """The views of a photograph that the student learns from: two of the whole, two of the object.
+
+    Each photograph is decoded once a sample. A view depends on (seed, epoch, sample, name) alone: not on the number
+    of workers, and not on which other views are wanted.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[ImageRecord],
+        *,
+        root: Path,
+        size: int,
+        seed: int,
+        crop_boxes_xyxy: Tensor | None = None,
+        views: Sequence[ViewName] = VIEW_NAMES,
+    ) -> None:
+        """Hold what samples are made of.
+
+        Args:
+            records: Usable records; a sample's index is its place here.
+            root: Folder that the records' paths start from.
+            size: Side S of the views in pixels.
+            seed: The run's seed.
+            crop_boxes_xyxy: What object views are cut from, half-open integers, shape (N, 4); without boxes object
+                views see the whole photograph.
+            views: Which views to make.
+
+        Raises:
+            DataError: A box is empty or leaves its photograph.
+        """
+        self.records = tuple(records)
+        self.root, self.size, self.seed, self.views = root, size, seed, tuple(views)
+        self._whole = _regions(self.records, None)
+        self._object = _regions(self.records, crop_boxes_xyxy)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def draw(self, key: SampleKey) -> dict[ViewName, Augmentation]:
+        """Return the parameters of the views of a sample, without reading it."""
+        return {name: self._draw(key, name) for name in self.views}
+
+    def __getitem__(self, key: SampleKey) -> Batch:
+        """Return the views, uint8 (3, S, S) each, and ``index``."""
+        photo = read_photograph(self.records[key.index], root=self.root)
+        drawn = self.draw(key)
+        pictures: Batch = {name: apply_augmentation(photo, drawn[name], size=self.size) for name in self.views}
+        return {**pictures, "index": torch.tensor(key.index)}
+
+    def _draw(self, key: SampleKey, name: ViewName) -> Augmentation:
+        regions = self._object if name.startswith("object") else self._whole
+        generator = generator_for(self.seed, "views", key.epoch, key.index, VIEW_NAMES.index(name))
+        return draw_augmentation(regions[key.index], recipe=TRAIN_RECIPE, generator=generator)
+
+
+class EvalSet(Dataset[Batch]):
+    """The one fixed view of each photograph, or of its crop box: ``image`` and ``index``."""
+
+    def __init__(
+        self,
+        records: Sequence[ImageRecord],
+        *,
+        root: Path,
+        size: int,
+        fit: Fit,
+        crop_boxes_xyxy: Tensor | None = None,
+    ) -> None:
+        """Hold what the views are made of; see :class:`ViewSet`, and :func:`fixed_view` for ``fit``."""
+        self.records = tuple(records)
+        self.root, self.size, self.fit = root, size, fit
+        self._regions = _regions(self.records, crop_boxes_xyxy)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return ``image``, uint8 (3, S, S), and ``index``."""
+        photo = read_photograph(self.records[index], root=self.root)
+        view = fixed_view(photo, self._regions[index], size=self.size, fit=self.fit)
+        return {"image": view, "index": torch.tensor(index)}
+
+
+class ProbeSet(Dataset[Batch]):
+    """The random view of each photograph that has one number: crop and flip, as the linear probe is trained on."""
+
+    def __init__(
+        self,
+        records: Sequence[ImageRecord],
+        *,
+        root: Path,
+        size: int,
+        seed: int,
+        view: int,
+        crop_boxes_xyxy: Tensor | None = None,
+    ) -> None:
+        """Hold what the views are made of; see :class:`ViewSet`. Another ``view`` number is another draw."""
+        self.records = tuple(records)
+        self.root, self.size, self.seed, self.view = root, size, seed, view
+        self._regions = _regions(self.records, crop_boxes_xyxy)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return ``image``, uint8 (3, S, S), and ``index``."""
+        photo = read_photograph(self.records[index], root=self.root)
+        generator = generator_for(self.seed, "probe", self.view, index)
+        drawn = draw_augmentation(self._regions[index], recipe=PROBE_RECIPE, generator=generator)
+        return {"image": apply_augmentation(photo, drawn, size=self.size), "index": torch.tensor(index)}
+
+
+class EpochSampler(Sampler[list[SampleKey]]):
+    """The batches of one epoch, in an order that is a function of (seed, epoch); a last short batch is dropped."""
+
+    def __init__(self, count: int, *, batch_size: int, seed: int) -> None:
+        """Sample ``count`` photographs, from the start of epoch 0.
+
+        Raises:
+            DataError: There are fewer photographs than one batch holds.
+        """
+        if count < batch_size:
+            raise DataError(
+                f"training needs at least one batch of {batch_size} photographs, found {count}; "
+                "lower train.batch_size or add photographs"
+            )
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self._epoch, self._start_batch = 0, 0
+
+    def start(self, epoch: int, *, start_batch: int = 0) -> None:
+        """Choose the epoch, and the batch of it to start from (to go on where an earlier run stopped)."""
+        self._epoch, self._start_batch = epoch, start_batch
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Full batches in one epoch."""
+        return self.count // self.batch_size
+
+    def __len__(self) -> int:
+        return max(0, self.batches_per_epoch - self._start_batch)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        epoch = self._epoch
+        order: list[int] = torch.randperm(self.count, generator=generator_for(self.seed, "order", epoch)).tolist()
+        for batch in range(self._start_batch, self.batches_per_epoch):
+            first = batch * self.batch_size
+            yield [SampleKey(epoch, index) for index in order[first : first + self.batch_size]]
+
+
+class TrainLoader:
+    """Batches of views, epoch by epoch; reading processes are kept between epochs."""
+
+    def __init__(self, loader: DataLoader[Batch], sampler: EpochSampler) -> None:
+        self._loader, self._sampler = loader, sampler
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches in a whole epoch."""
+        return self._sampler.batches_per_epoch
+
+    def epoch(self, epoch: int, *, start_batch: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from ``start_batch`` on.
+
+        Raises:
+            DataError: A photograph cannot be read any more, or a reading process died.
+        """
+        self._sampler.start(epoch, start_batch=start_batch)
+        yield from _checked(self._loader)
+
+
+class EvalLoader:
+    """Batches of an :class:`EvalSet` or :class:`ProbeSet` in the order of its records; the last may be short."""
+
+    def __init__(self, loader: DataLoader[Batch]) -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches.
+
+        Raises:
+            DataError: A photograph cannot be read any more, or a reading process died.
+        """
+        yield from _checked(self._loader)
+
+
+def train_loader(views: ViewSet, *, batch_size: int, workers: int = 0, pin_memory: bool = False) -> TrainLoader:
+    """Make the loader of training.
+
+    Args:
+        views: The samples; their seed also decides the order.
+        batch_size: B.
+        workers: Processes that read; 0 reads in this one. It changes no pixel.
+        pin_memory: Page-locked batches, for CUDA.
+
+    Raises:
+        DataError: There are fewer photographs than one batch holds.
+    """
+    sampler = EpochSampler(len(views), batch_size=batch_size, seed=views.seed)
+    return TrainLoader(_loader(views, workers=workers, pin_memory=pin_memory, batch_sampler=sampler), sampler)
+
+
+def eval_loader(samples: Samples, *, batch_size: int, workers: int = 0, pin_memory: bool = False) -> EvalLoader:
+    """Make a loader that reads every sample once, in order; arguments as in :func:`train_loader`."""
+    return EvalLoader(_loader(samples, workers=workers, pin_memory=pin_memory, batch_size=batch_size))
+
+
+class _Unreadable(NamedTuple):
+    message: str
+
+
+class _Guarded(Dataset[Batch | _Unreadable]):
+    """Hands a DataError on as a value: torch would turn it into a traceback of many lines between processes."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: SampleKey | int) -> Batch | _Unreadable:
+        try:
+            return self.samples[key]
+        except DataError as error:
+            return _Unreadable(str(error))
+
+
+def _collate(items: list[Batch | _Unreadable]) -> Batch | _Unreadable:
+    for item in items:
+        if isinstance(item, _Unreadable):
+            return item
+    batch: Batch = default_collate(items)
+    return batch
+
+
+def _loader(samples: Samples, *, workers: int, pin_memory: bool, **sampling: Any) -> DataLoader[Any]:  # noqa: ANN401
+    return DataLoader(
+        _Guarded(samples),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory,
+        collate_fn=_collate,
+        generator=torch.Generator(),  # else torch draws the workers' seeds from the global generator
+        **sampling,
+    )
+
+
+def _checked(loader: DataLoader[Any]) -> Iterator[Batch]:
+    try:
+        for batch in loader:
+            if isinstance(batch, _Unreadable):
+                raise DataError(batch.message)
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise DataError(f"a process that reads photographs died ({reason}); use fewer with input.workers") from error
+
+
+def _regions(records: Sequence[ImageRecord], boxes_xyxy: Tensor | None) -> list[Box]:
+    whole = [(0, 0, record.width_px, record.height_px) for record in records]
+    if boxes_xyxy is None:
+        return whole
+    boxes = [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in boxes_xyxy.tolist()]
+    for record, (x0, y0, x1, y1) in zip(records, boxes, strict=True):
+        if not (0 <= x0 < x1 <= record.width_px and 0 <= y0 < y1 <= record.height_px):
+            raise DataError(
+                f"{record.path}: the crop box {x0}, {y0}, {x1}, {y1} is empty or leaves the photograph of "
+                f"{record.width_px} x {record.height_px} pixels; run localize again"
+            )
+    return boxes
