@@ -32,12 +32,19 @@ def name_key(name: str) -> str:
     folds = False
     for letter in unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold()):
         if letter.isalnum():
-            title = unicodedata.name(letter, "")
-            folds = title.startswith(_FOLDED_SCRIPTS)
-            kept.append(unicodedata.lookup(title.split(" WITH ")[0]) if folds and " WITH " in title else letter)
+            folds = unicodedata.name(letter, "").startswith(_FOLDED_SCRIPTS)
+            kept.append(_without_stroke(letter) if folds else letter)
         elif unicodedata.category(letter).startswith("M") and kept and not folds:
             kept.append(letter)
     return "".join(kept)
+
+
+def _without_stroke(letter: str) -> str:
+    """Letters such as the o with a stroke have no decomposition; their Unicode name says what they are made of."""
+    try:
+        return unicodedata.lookup(unicodedata.name(letter).split(" WITH ")[0])
+    except KeyError:
+        return letter
 
 
 def without_numbering(name: str) -> str:

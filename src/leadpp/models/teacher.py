@@ -1,0 +1,207 @@
+"""The frozen vision-language model that tells the student what it sees.
+
+Shape letters: B batch, D embedding, H W rows and columns, N texts.
+"""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from leadpp.errors import WeightsError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_TEXT_BATCH = 32
+
+
+class Teacher(Protocol):
+    """What the method needs of a vision-language model; one of your own is named by ``teacher.factory``.
+
+    One that also has ``context_tokens`` and ``count_tokens(text)`` (see :class:`leadpp.text.encoding.TokenCounter`)
+    has its long texts split; one that has not is taken to read texts of any length.
+    """
+
+    embedding_dim: int
+    """The width D of both embeddings."""
+    name: str
+    """What reports and files call it."""
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Embed square pictures; no gradient flows.
+
+        Args:
+            images: Shape (B, 3, H, W), uint8 from 0 to 255 or float from 0 to 1, any size, not normalised.
+
+        Returns:
+            Unit rows, shape (B, D).
+        """
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts as unit rows, shape (N, D)."""
+        ...
+
+    def to(self, device: torch.device, /) -> object:
+        """Move its weights to a device."""
+        ...
+
+
+_NEEDED = ("embedding_dim", "name", "encode_images", "encode_texts", "to")
+
+
+def load_teacher(
+    *,
+    model: str = "ViT-B-16",
+    pretrained: str = "openai",
+    factory: str = "",
+    normalization: Literal["own", "imagenet"] = "own",
+) -> Teacher:
+    """Build the teacher that the settings name.
+
+    Args:
+        model: An open_clip model, ``local-dir:FOLDER`` or ``hf-hub:OWNER/NAME``.
+        pretrained: The open_clip tag or a file of its weights; not used with the two prefixes.
+        factory: ``package.module:function`` that returns a teacher; replaces all the others.
+        normalization: Pixel statistics: the model's own, or ImageNet's, which the reference feeds it.
+
+    Raises:
+        WeightsError: There is no such model, factory or file, or the weights are not to be had.
+    """
+    if factory:
+        return teacher_from_factory(factory)
+    return OpenClipTeacher.load(model, pretrained=pretrained, normalization=normalization)
+
+
+class Tokenizer(Protocol):
+    """What turns words into the numbers that a text tower reads."""
+
+    context_length: int
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """Return one row of ``context_length`` tokens a text, cut or filled up to that length."""
+        ...
+
+
+class OpenClipTeacher(nn.Module):
+    """Both towers of an open_clip model: frozen, in evaluation mode, fed with pixels and words as they are."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, clip: nn.Module, *, tokenizer: Tokenizer, name: str, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        super().__init__()
+        self.clip = clip.eval().requires_grad_(False)
+        self.name = name
+        self.tokenizer = tokenizer
+        visual: Any = clip.visual
+        size = visual.image_size
+        self.image_size: tuple[int, int] = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+        self.context_tokens = tokenizer.context_length
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.embedding_dim: int = self.encode_texts(["a"]).shape[1]
+
+    @classmethod
+    def load(cls, model: str, *, pretrained: str, normalization: Literal["own", "imagenet"] = "own") -> Self:
+        """Read an open_clip model; see :func:`load_teacher`.
+
+        Raises:
+            WeightsError: Unknown, or its weights are not to be had.
+        """
+        # Here because open_clip takes seconds to import, which a teacher of one's own need not wait for.
+        from leadpp.models.openclip import open_clip_parts
+
+        parts = open_clip_parts(model, pretrained)
+        mean, std = (parts.mean, parts.std) if normalization == "own" else (IMAGENET_MEAN, IMAGENET_STD)
+        return cls(parts.model, tokenizer=parts.tokenizer, name=parts.name, mean=mean, std=std)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever is asked of the module around it."""
+        del mode
+        return super().train(False)
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Embed pictures of any size, (B, 3, H, W) uint8 or float in [0, 1] -> unit rows (B, D).
+
+        Pictures are brought to the tower's size on the teacher's device (bicubic, antialiased, squeezed if they are
+        not square) and normalised with its statistics.
+        """
+        pixels = images.to(self.mean.device)
+        pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+        if pixels.shape[-2:] != self.image_size:
+            pixels = F.interpolate(pixels, size=self.image_size, mode="bicubic", antialias=True).clamp(0, 1)
+        clip: Any = self.clip
+        return F.normalize(clip.encode_image((pixels - self.mean) / self.std).float(), dim=1)
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts as unit rows (N, D); what is longer than ``context_tokens`` is cut."""
+        clip: Any = self.clip
+        rows = []
+        for start in range(0, len(texts), _TEXT_BATCH):
+            tokens = self.tokenizer(list(texts[start : start + _TEXT_BATCH])).to(self.mean.device)
+            rows.append(F.normalize(clip.encode_text(tokens).float(), dim=1))
+        return torch.cat(rows)
+
+    def count_tokens(self, text: str) -> int:
+        """Return the tokens of the whole text, marks of start and end included."""
+        words: Any = self.tokenizer
+        if hasattr(words, "encode"):
+            return len(words.encode(text)) + 2
+        return len(words.tokenizer(getattr(words, "clean_fn", str)(text), verbose=False)["input_ids"])
+
+
+def teacher_from_factory(factory: str) -> Teacher:
+    """Call ``package.module:function`` and check that it returns a teacher.
+
+    Modules of the current directory can be named, whether or not the command was started as a Python module.
+
+    Raises:
+        WeightsError: The text is no such name, there is no such module or function, or its result is no teacher.
+    """
+    module_name, _, function_name = factory.partition(":")
+    if not module_name or not function_name:
+        raise WeightsError(f"teacher.factory must be package.module:function, got {factory!r}")
+    module = _import(module_name, factory)
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        near = difflib.get_close_matches(function_name, [name for name in dir(module) if not name.startswith("_")])
+        hint = f"; closest: {', '.join(near)}" if near else ""
+        raise WeightsError(f"teacher.factory {factory!r}: {module_name} has no function {function_name!r}{hint}")
+    teacher: Teacher = function()
+    lacking = [name for name in _NEEDED if not hasattr(teacher, name)]
+    if lacking:
+        raise WeightsError(
+            f"teacher.factory {factory!r} returned a {type(teacher).__name__} that lacks {', '.join(lacking)}; "
+            "see leadpp.models.teacher.Teacher"
+        )
+    return teacher
+
+
+def _import(name: str, factory: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise WeightsError(
+                f"teacher.factory {factory!r}: no module {error.name!r} is installed or in {here}"
+            ) from error
+        raise WeightsError(
+            f"teacher.factory {factory!r}: {name} needs the module {error.name!r}, which is not installed"
+        ) from error
+    except (ImportError, SyntaxError, ValueError, TypeError) as error:
+        raise WeightsError(f"teacher.factory {factory!r}: {name} cannot be imported ({error})") from error

@@ -1,0 +1,142 @@
+"""Descriptions: what can be seen on each class, in words, read from CSV or JSON and written as CSV."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from leadpp.errors import TextError
+from leadpp.io.artifacts import write_text
+from leadpp.text.names import check_distinct, name_key, read_words
+
+HEADER = ("class name", "description")
+_NAME_TITLES = frozenset({"classname", "class", "classes", "name", "names", "label", "category", "species"})
+_TEXT_TITLES = frozenset({"description", "descriptions", "text", "texts", "caption", "prompt"})
+
+
+def read_descriptions(path: Path) -> dict[str, str]:
+    """Read one description a class, in the file's order.
+
+    A ``.json`` file is an object of ``{class: text}`` or ``{class: {"text": text, ...}}``. Anything else is CSV with
+    the class name and the description in the first two columns, or wherever a header says they are. A header is
+    optional; further columns are ignored if the header names them and must be empty if not (the reference has a file
+    with an empty third column).
+
+    Raises:
+        TextError: Missing, malformed, empty, a description that is empty, or a class that occurs twice.
+    """
+    words = read_words(path)
+    pairs = _json_pairs(path, words) if path.suffix.lower() == ".json" else _csv_pairs(path, words)
+    if not pairs:
+        raise TextError(f"{path}: expected one description a class, found none")
+    for where, name, text in pairs:
+        if not text:
+            raise TextError(f"{path}, {where}: the description of {name!r} is empty; write one or remove the class")
+    check_distinct([name for _, name, _ in pairs], what=f"{path}: classes")
+    return {name: text for _, name, text in pairs}
+
+
+def write_descriptions(path: Path, *, names: Sequence[str], texts: Sequence[str]) -> None:
+    """Write a CSV of ``class name,description`` that :func:`read_descriptions` reads back.
+
+    Raises:
+        ArtifactError: The disk refused.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows(zip(names, texts, strict=True))
+    write_text(path, buffer.getvalue())
+
+
+_Pair = tuple[str, str, str]  # where it stands, class name, description
+
+
+def _csv_pairs(path: Path, words: str) -> list[_Pair]:
+    reader = csv.reader(io.StringIO(words, newline=""), strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                rows.append((reader.line_num, cells))
+    except csv.Error as error:
+        raise TextError(
+            f"{path}, line {reader.line_num}: not valid CSV ({error}); put double quotes round each description"
+        ) from error
+    if not rows:
+        return []
+    layout = _layout(rows[0][1])
+    return [_csv_pair(path, f"line {line}", cells, layout) for line, cells in rows[layout.header_rows :]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Layout:
+    """Which columns hold what; ``named`` may be filled, all others must be empty."""
+
+    name: int = 0
+    text: int = 1
+    named: frozenset[int] = frozenset({0, 1})
+    header_rows: int = 0
+
+
+def _layout(first: Sequence[str]) -> _Layout:
+    titles = [name_key(cell) for cell in first]
+    names = [column for column, title in enumerate(titles) if title in _NAME_TITLES]
+    texts = [column for column, title in enumerate(titles) if title in _TEXT_TITLES]
+    if not names or not texts:
+        return _Layout()
+    named = frozenset(column for column, title in enumerate(titles) if title)
+    return _Layout(name=names[0], text=texts[0], named=named, header_rows=1)
+
+
+def _csv_pair(path: Path, where: str, cells: Sequence[str], layout: _Layout) -> _Pair:
+    if any(cell for column, cell in enumerate(cells) if column not in layout.named):
+        raise TextError(
+            f"{path}, {where}: expected a class name and a description, found {len(cells)} columns; "
+            "put double quotes round a description that contains commas"
+        )
+    if len(cells) <= max(layout.name, layout.text):
+        raise TextError(
+            f"{path}, {where}: expected `class name,description`, found {len(cells)} column: {cells[0][:40]!r}"
+        )
+    if not cells[layout.name]:
+        raise TextError(f"{path}, {where}: a description without a class name; write the name in front of it")
+    return where, cells[layout.name], cells[layout.text]
+
+
+def _json_pairs(path: Path, words: str) -> list[_Pair]:
+    try:
+        content = json.loads(words, object_pairs_hook=_refuse_twins)
+    except _TwinError as error:
+        raise TextError(f"{path}: the key {error.args[0]!r} occurs twice; keep one of the two") from error
+    except ValueError as error:
+        raise TextError(f"{path}: not valid JSON ({error}); expected an object of {{class: text}}") from error
+    if not isinstance(content, dict):
+        raise TextError(f"{path}: expected an object of {{class: text}}, found a {type(content).__name__}")
+    return [(f"key {name!r}", name.strip(), _json_text(path, name, value)) for name, value in content.items()]
+
+
+class _TwinError(Exception):
+    """A key that occurs twice in one JSON object; the parser alone would keep the last in silence."""
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise _TwinError(key)
+        content[key] = value
+    return content
+
+
+def _json_text(path: Path, name: str, value: object) -> str:
+    text = value.get("text") if isinstance(value, Mapping) else value
+    if not isinstance(text, str):
+        raise TextError(
+            f'{path}: expected {{{name!r}: text}} or {{{name!r}: {{"text": text}}}}, found a {type(text).__name__}'
+        )
+    return text.strip()
