@@ -1,0 +1,49 @@
+"""Everything that learns or remembers in a training, as one module that can be moved and saved."""
+
+from collections.abc import Collection
+
+import torch
+from torch import nn
+
+from leadpp.functional.objective import QueueName
+from leadpp.models.queue import KeyQueue
+from leadpp.models.student import KeyEncoder, Student
+
+
+class Learner(nn.Module):
+    """Query encoder, key encoder and the queues of keys of whole views and of object views.
+
+    Args:
+        student: The query encoder; the key encoder begins as its copy.
+        queues: Which of the queues are needed, ``global`` and ``object``.
+        queue_size: K, negatives in each queue.
+        embedding_dim: D, as of the student.
+        generator: Draws the first negatives.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        *,
+        queues: Collection[QueueName],
+        queue_size: int,
+        embedding_dim: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.key = KeyEncoder(student)
+        self.queues = nn.ModuleDict(
+            {name: KeyQueue(queue_size, embedding_dim, generator=generator) for name in sorted(queues)}
+        )
+
+    def queue(self, name: QueueName) -> KeyQueue:
+        """Return one of the queues."""
+        queue = self.queues[name]
+        assert isinstance(queue, KeyQueue)  # noqa: S101 - tells the type checker what __init__ put there
+        return queue
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
