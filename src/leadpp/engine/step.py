@@ -1,0 +1,244 @@
+"""One training step up to its losses, to be read from top to bottom."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from leadpp.functional.contrastive import info_nce
+from leadpp.functional.distillation import (
+    Distribution,
+    adaptive_weights,
+    kl_divergence,
+    normalized_entropy,
+    prototype_distribution,
+)
+from leadpp.functional.gradcam import alignment_loss, grad_cam
+from leadpp.functional.objective import LossTerms, Objective, QueueName, TermName, ViewName
+from leadpp.models.learner import Learner
+from leadpp.models.student import StudentOutput, update_key
+
+Views = Mapping[ViewName, Tensor]
+
+
+class ImageTeacher(Protocol):
+    """What a step asks of the teacher."""
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Return unit rows, (B, D), without gradient."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepPlan:
+    """The order of events in a step; the defaults are ours, and each has the reference's way beside it."""
+
+    forwards: Literal["once", "reference"] = "once"
+    """Encode each view once, or anew for each term that looks at it."""
+    key_update: Literal["step", "forward"] = "step"
+    """Move the key encoder once, at the start of the step, or before each of its forwards."""
+    key_momentum: float = 0.997
+    """Share of the key encoder that stays when it moves."""
+    key_timing: Literal["after-step", "reference"] = "after-step"
+    """When keys join their queue: after the step, or as soon as they are scored, so that the object term finds its own
+    positives among the negatives."""
+    autocast_dtype: torch.dtype | None = None
+    """Half precision of the encoders; losses, projector and attention head keep single precision."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lessons:
+    """The teacher's part: its frozen tower and the prototypes it compares pictures with."""
+
+    teacher: ImageTeacher
+    prototypes: Tensor
+    """Unit rows, shape (C, D)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """What one contrastive term compares."""
+
+    query: StudentOutput
+    key: Tensor
+    """Positives, (B, D)."""
+    negatives: Tensor
+    """What the queue held when the term was scored, (K, D)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lesson:
+    """What the teacher made of a batch."""
+
+    embedding: Tensor
+    """(B, D), unit rows."""
+    distribution: Distribution
+    """Over the prototypes, (B, C)."""
+    entropy: Tensor
+    """How unsure the teacher is of each sample, (B,), from 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alignment:
+    """The two maps that the alignment term brings together."""
+
+    gradient: Tensor
+    """Of the object term with respect to the feature map of the first object view, (B, F, H, W)."""
+    cam: Tensor
+    """Grad-CAM, (B, H, W)."""
+    attention: Tensor
+    """Where the attention head looks, (B, H, W)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """The losses of a step and what they were made of."""
+
+    terms: LossTerms
+    pairs: Mapping[TermName, Pair]
+    pending: Mapping[QueueName, Tensor]
+    """Keys that have yet to join their queues."""
+    lesson: Lesson | None
+    """None where the teacher has no say."""
+    answer: Distribution | None
+    """The student's distribution over the prototypes; None where nothing is distilled."""
+    alignment: Alignment | None
+    """None where the alignment has no weight."""
+
+
+class _Encoders:
+    """Encodes the views of one step as the plan says; by default none of them twice."""
+
+    def __init__(self, learner: Learner, views: Views, plan: StepPlan) -> None:
+        self._learner, self._views, self._plan = learner, views, plan
+        self._queries: dict[ViewName, StudentOutput] = {}
+        self._keys: dict[ViewName, Tensor] = {}
+
+    def query(self, view: ViewName) -> StudentOutput:
+        """Encode a view with gradients, for a contrastive term."""
+        if view not in self._queries or self._plan.forwards == "reference":
+            with self._autocast():
+                self._queries[view] = self._learner.student(self._views[view])
+        return self._queries[view]
+
+    def latest_query(self, view: ViewName) -> StudentOutput:
+        """Return a view as it was last encoded: distillation has no pass of its own, whatever the plan."""
+        return self._queries[view] if view in self._queries else self.query(view)
+
+    def key(self, view: ViewName) -> Tensor:
+        """Encode a view without gradients; the key encoder moves first, if it moves with every forward."""
+        if view not in self._keys or self._plan.forwards == "reference":
+            if self._plan.key_update == "forward":
+                update_key(self._learner.student, self._learner.key, momentum=self._plan.key_momentum)
+            with self._autocast():
+                self._keys[view] = self._learner.key(self._views[view])
+        return self._keys[view]
+
+    def teach(self, view: ViewName, lessons: Lessons, objective: Objective) -> Lesson:
+        """Ask the teacher what it makes of a view."""
+        with torch.no_grad():
+            with self._autocast():
+                embedding = lessons.teacher.encode_images(self._views[view])
+            seen = _distribution(embedding.float(), lessons, objective)
+            entropy = normalized_entropy(seen, form=objective.log_form)
+        return Lesson(embedding=embedding.float(), distribution=seen, entropy=entropy)
+
+    def _autocast(self) -> torch.autocast:
+        device, dtype = next(iter(self._views.values())).device.type, self._plan.autocast_dtype
+        return torch.autocast(device, dtype=dtype, enabled=dtype is not None)
+
+
+def score_step(
+    learner: Learner, views: Views, *, objective: Objective, plan: StepPlan, lessons: Lessons | None = None
+) -> Scores:
+    """Score one batch by every term that has weight.
+
+    What changes: the key encoder moves, and BatchNorm statistics with every forward. Queues change here only with the
+    reference's key timing; otherwise :func:`remember` pushes ``pending`` once the step is done.
+
+    Args:
+        learner: Query encoder, key encoder and queues.
+        views: The views that ``objective.views`` names, each (B, 3, S, S).
+        objective: Which terms count, and how much.
+        plan: The order of events.
+        lessons: Teacher and prototypes; without them w_c is 1 and nothing is distilled.
+    """
+    encode = _Encoders(learner, views, plan)
+    if plan.key_update == "step":
+        update_key(learner.student, learner.key, momentum=plan.key_momentum)
+    pairs, pending = _contrast(learner, encode, objective, plan)
+    losses: dict[TermName, Tensor] = {
+        term: info_nce(pair.query.embedding, pair.key, pair.negatives, temperature=objective.contrastive_temperature)
+        for term, pair in pairs.items()
+    }
+
+    lesson, answer = None, None
+    contrast_weight = distill_weight = torch.ones(len(next(iter(views.values()))), device=learner.device)
+    if lessons is not None and objective.asks_teacher():
+        lesson = encode.teach(objective.teacher_view(), lessons, objective)
+        contrast_weight, distill_weight = adaptive_weights(
+            lesson.entropy, contrast=objective.contrast_weighting, distill=objective.distill_weighting
+        )
+        if objective.uses("distillation"):
+            answer = _distribution(encode.latest_query(objective.teacher_view()).embedding, lessons, objective)
+            losses["distillation"] = kl_divergence(lesson.distribution, answer)
+
+    alignment = None
+    if objective.uses("alignment"):
+        view = pairs["object_object"].query
+        evidence = objective.alpha * (contrast_weight * losses["object_object"]).mean()
+        alignment = _align(learner, view.feature_map, evidence)
+        losses["alignment"] = alignment_loss(alignment.cam, alignment.attention, form=objective.alignment_form)
+
+    classes = len(lessons.prototypes) if lessons is not None else 0
+    terms = LossTerms(losses=losses, contrast_weight=contrast_weight, distill_weight=distill_weight, classes=classes)
+    return Scores(terms=terms, pairs=pairs, pending=pending, lesson=lesson, answer=answer, alignment=alignment)
+
+
+def remember(learner: Learner, keys: Mapping[QueueName, Tensor]) -> None:
+    """Push the keys of a step to their queues, so that later steps have them as negatives."""
+    for name, key in keys.items():
+        learner.queue(name).push(key)
+
+
+def _contrast(
+    learner: Learner, encode: _Encoders, objective: Objective, plan: StepPlan
+) -> tuple[dict[TermName, Pair], dict[QueueName, Tensor]]:
+    """Encode what the contrastive terms compare, in the reference's order; return also the keys yet to be pushed."""
+    pairs: dict[TermName, Pair] = {}
+    keys: dict[QueueName, Tensor] = {}
+
+    def pair(term: TermName, query_view: ViewName, key_view: ViewName, queue: QueueName) -> None:
+        query, key = encode.query(query_view), encode.key(key_view)
+        pairs[term] = Pair(query=query, key=key, negatives=learner.queue(queue).snapshot())
+        keys.setdefault(queue, key)
+
+    if objective.uses("global_global"):
+        pair("global_global", "global_1", "global_2", "global")
+    if objective.uses("global_object"):
+        pair("global_object", "global_1", "object_2", "object")
+    pushed: set[QueueName] = set()
+    if plan.key_timing == "reference":
+        remember(learner, keys)
+        pushed = set(keys)
+    if objective.scores_objects():
+        pair("object_object", "object_1", "object_2", "object")
+    return pairs, {name: key for name, key in keys.items() if name not in pushed}
+
+
+def _distribution(embedding: Tensor, lessons: Lessons, objective: Objective) -> Distribution:
+    return prototype_distribution(
+        embedding, lessons.prototypes, temperature=objective.distillation_temperature, form=objective.log_form
+    )
+
+
+def _align(learner: Learner, feature_map: Tensor, evidence: Tensor) -> Alignment:
+    """Ask where the object term looks and where the attention head does."""
+    (gradient,) = torch.autograd.grad(evidence, feature_map, retain_graph=True)
+    return Alignment(
+        gradient=gradient,
+        cam=grad_cam(feature_map, gradient),
+        attention=learner.student.attention_map(feature_map),
+    )
