@@ -17,7 +17,9 @@ from safetensors.torch import save_file
 
 from leadpp.functional.randomness import derive_seed, generator_for
 
-CLASSES = {
+Colour = tuple[int, int, int]
+
+CLASSES: dict[str, tuple[str, Colour]] = {
     "Red Disc": ("disc", (205, 60, 50)),
     "Blue Disc": ("disc", (60, 90, 200)),
     "Red Square": ("square", (205, 60, 50)),
@@ -37,29 +39,35 @@ evaluate: {{probe_epochs: 20, probe_views: 2, kmeans_restarts: 2}}
 """
 
 
-def draw_picture(kind: str, colour: tuple[int, int, int], generator: torch.Generator) -> tuple[Image.Image, list[int]]:
+def draw_picture(kind: str, colour: Colour, generator: torch.Generator) -> tuple[Image.Image, list[int]]:
     """Draw one shape on a cluttered ground; return the picture and the shape's half-open box in pixels."""
-    draw_number = lambda low, high: int(torch.randint(low, high, (), generator=generator))  # noqa: E731
-    width, height = draw_number(120, 170), draw_number(110, 150)
-    picture = Image.new("RGB", (width, height), tuple(draw_number(110, 190) for _ in range(3)))
+
+    def number(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (), generator=generator))
+
+    def tint(low: int, high: int) -> Colour:
+        return number(low, high), number(low, high), number(low, high)
+
+    width, height = number(120, 170), number(110, 150)
+    picture = Image.new("RGB", (width, height), tint(110, 190))
     canvas = ImageDraw.Draw(picture)
     for _ in range(14):
-        x, y, side = draw_number(-10, width), draw_number(-10, height), draw_number(6, 26)
-        canvas.ellipse((x, y, x + side, y + side // 2), fill=tuple(draw_number(80, 210) for _ in range(3)))
-    side = draw_number(40, 76)
-    x0, y0 = draw_number(2, width - side - 2), draw_number(2, height - side - 2)
-    box = [x0, y0, x0 + side, y0 + side]
-    fill = tuple(min(255, max(0, value + draw_number(-18, 19))) for value in colour)
-    corners = {
-        "disc": [
-            (x0 + side / 2 * (1 + math.cos(angle / 20)), y0 + side / 2 * (1 + math.sin(angle / 20)))
-            for angle in range(126)
-        ],
-        "square": [(x0, y0), (x0 + side, y0), (x0 + side, y0 + side), (x0, y0 + side)],
-        "triangle": [(x0 + side / 2, y0), (x0 + side, y0 + side), (x0, y0 + side)],
-    }[kind]
-    canvas.polygon(corners, fill=fill, outline=(30, 30, 30))
-    return picture.filter(ImageFilter.GaussianBlur(0.6)), box
+        x, y, side = number(-10, width), number(-10, height), number(6, 26)
+        canvas.ellipse((x, y, x + side, y + side // 2), fill=tint(80, 210))
+    side = number(40, 76)
+    x0, y0 = number(2, width - side - 2), number(2, height - side - 2)
+    red, green, blue = (min(255, max(0, value + number(-18, 19))) for value in colour)
+    canvas.polygon(_corners(kind, x0, y0, side), fill=(red, green, blue), outline=(30, 30, 30))
+    return picture.filter(ImageFilter.GaussianBlur(0.6)), [x0, y0, x0 + side, y0 + side]
+
+
+def _corners(kind: str, x0: int, y0: int, side: int) -> list[tuple[float, float]]:
+    if kind == "square":
+        return [(x0, y0), (x0 + side, y0), (x0 + side, y0 + side), (x0, y0 + side)]
+    if kind == "triangle":
+        return [(x0 + side / 2, y0), (x0 + side, y0 + side), (x0, y0 + side)]
+    angles = [math.tau * step / 90 for step in range(90)]
+    return [(x0 + side / 2 * (1 + math.cos(angle)), y0 + side / 2 * (1 + math.sin(angle))) for angle in angles]
 
 
 def draw_photos(out: Path, *, train: int, test: int, seed: int = 0) -> None:
@@ -93,17 +101,15 @@ def write_backbone(folder: Path, *, architecture: str = "test_resnet", seed: int
 def write_teacher(folder: Path, *, dim: int = 32, seed: int = 0) -> Path:
     """Write an open_clip folder (``local-dir:``) with random weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    model_cfg = {
-        "embed_dim": dim,
-        "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-    }
+    vision = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "teacher"))
-        model = open_clip.CLIP(**model_cfg)
+        model = open_clip.CLIP(embed_dim=dim, vision_cfg=vision, text_cfg=text)
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / "open_clip_model.safetensors")
     preprocess = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
+    model_cfg = {"embed_dim": dim, "vision_cfg": vision, "text_cfg": text}
     config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
     (folder / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
