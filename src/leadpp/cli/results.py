@@ -41,7 +41,9 @@ def print_results(results: Mapping[str, Any], *, command: str, as_json: bool) ->
             console.print(f"{name}: {_words(result)}", markup=False, soft_wrap=True)
     bad = _bad_count(results)
     if bad:
-        console.print(f"{bad} files could not be read and were left out; index.parquet lists them with the reason")
+        console.print(
+            f"{bad} files could not be read and were left out; index.parquet lists them with the reason", soft_wrap=True
+        )
 
 
 def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -1,0 +1,51 @@
+"""The shape of the code: short functions, short files, honest names, heavy imports only where they are used."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "src" / "leadpp").rglob("*.py"))
+
+
+def functions(path: Path) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+
+
+def body_lines(node: ast.FunctionDef) -> int:
+    first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+    return (node.end_lineno or node.lineno) - first.lineno + 1
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_fit_the_screen(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 500
+    assert [node.name for node in functions(path) if body_lines(node) > 60] == []
+
+
+def test_most_functions_are_short() -> None:
+    sizes = sorted(body_lines(node) for path in SOURCES for node in functions(path))
+    assert sizes[len(sizes) // 2] <= 10
+    assert sizes[len(sizes) * 9 // 10] <= 30
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert not {path.stem for path in SOURCES} & {"utils", "util", "helpers", "common", "misc"}
+
+
+def test_nothing_unpickles() -> None:
+    texts = {path: path.read_text() for path in SOURCES}
+    assert not [path for path, text in texts.items() if "pickle.load" in text or "allow_pickle=True" in text]
+    loads = [line for text in texts.values() for line in text.splitlines() if "torch.load(" in line]
+    assert all("weights_only=True" in line for line in loads)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["prepare", "--help"], ["--version"], ["trian"]])
+def test_help_and_mistakes_need_no_heavy_imports(words: list[str]) -> None:
+    code = f"import sys; from leadpp.cli import main; main({words!r}); print(sorted(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = ast.literal_eval(done.stderr.splitlines()[-1])
+    assert not {"torch", "timm", "numpy", "pyarrow", "sklearn", "matplotlib", "PIL"} & set(loaded)
