@@ -36,8 +36,8 @@ def build_prototypes(
     names are matched to classes as ``text.match`` says, and the prototypes are brought into the order of the classes.
 
     Returns:
-        ``classes``, ``dim``, ``model`` and ``names_known``; where texts were encoded, also ``texts`` and ``pieces`` and,
-        if the text tower counts, ``longest_tokens``.
+        ``classes``, ``dim``, ``model`` and ``names_known``; where texts were encoded, also ``texts`` and ``pieces``
+        and, if the text tower counts, ``longest_tokens``.
 
     Raises:
         TextError: No source or more than one, a malformed file, or names that do not match the classes.
@@ -72,12 +72,12 @@ def _counts(encoded: EncodedTexts | None, *, texts: int) -> dict[str, int]:
 
 
 def _write(run: Path, made: Prototypes) -> None:
+    write_prototypes(run / "prototypes.safetensors", made)
     table = run / "descriptions.csv"
     if made.texts is not None and made.names is not None:
         write_descriptions(table, names=made.names, texts=made.texts)
     else:
         table.unlink(missing_ok=True)
-    write_prototypes(run / "prototypes.safetensors", made)
 
 
 def _read(path: Path, names: Path | None) -> Prototypes:
@@ -105,8 +105,8 @@ def _arrange(found: Prototypes, *, index: ImageIndex, match: str) -> Prototypes:
         return found.ordered(_match(found.names, index, match)).named(index.classes)
     if len(found.vectors) != len(index.classes):
         raise TextError(
-            f"the data have {len(index.classes)} classes, but there are {len(found.vectors)} prototypes and no names in "
-            "their file; give the prototypes of these classes, give --names, or set text.match to free"
+            f"the data have {len(index.classes)} classes, but there are {len(found.vectors)} prototypes, and their "
+            "file has no names; give the prototypes of these classes, give --names, or set text.match to free"
         )
     return found
 

@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from leadpp.errors import ArtifactError, TextError
+from leadpp.text.descriptions import read_descriptions, write_descriptions
+
+
+def _file(folder: Path, content: str | bytes, name: str = "texts.csv") -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'class name,description\nWren,"Small, brown."\nAuk,Black and white.\n',
+        'class name,description,\nWren,"Small, brown.",\nAuk,Black and white.,\n',
+        '\ufeffClass_Name,Description\r\nWren,"Small, brown."\r\n\r\nAuk,Black and white.\r\n',
+        'Wren,"Small, brown."\nAuk,Black and white.',
+        'Wren,"Small, brown.",\nAuk,Black and white.,\n',
+        'description,family,class\n"Small, brown.",Troglodytidae,Wren\nBlack and white.,Alcidae,Auk\n',
+        'id,name,text\n7,Wren,"Small, brown."\n3, Auk , Black and white. \n',
+    ],
+    ids=["plain", "empty third column", "bom and crlf", "no header", "no header, third column", "order", "ids"],
+)
+def test_the_forms_of_csv_say_the_same(tmp_path: Path, content: str) -> None:
+    assert list(read_descriptions(_file(tmp_path, content)).items()) == [
+        ("Wren", "Small, brown."),
+        ("Auk", "Black and white."),
+    ]
+
+
+def test_quotes_and_line_breaks_inside_a_description_survive(tmp_path: Path) -> None:
+    path = _file(tmp_path, 'class name,description\nWren,"A ""tiny"" bird.\nTail up."\n')
+    assert read_descriptions(path) == {"Wren": 'A "tiny" bird.\nTail up.'}
+
+
+@pytest.mark.parametrize("wrap", [lambda text: text, lambda text: {"text": text, "coarse": "bird"}])
+def test_both_forms_of_json_say_the_same(tmp_path: Path, wrap: object) -> None:
+    assert callable(wrap)
+    path = _file(tmp_path, json.dumps({"Wren": wrap("Small. "), "Auk": wrap("Black.")}), "texts.JSON")
+    assert list(read_descriptions(path).items()) == [("Wren", "Small."), ("Auk", "Black.")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "found none"),
+        ("class name,description\n", "found none"),
+        ("Wren,Small.\nAuk,\n", "line 2: the description of 'Auk' is empty"),
+        ("Wren,Small.\n,Black.\n", "line 2: a description without a class name"),
+        ("Wren,Small, brown.\n", "line 1: expected a class name and a description, found 3 columns"),
+        ("class name,description,\nWren,Small, brown.\n", "line 2: .* found 3 columns"),
+        ("Wren\nAuk\n", "line 1: .*found 1 column: 'Wren'"),
+        ('Wren,Small.\nAuk,"Black.\n', "line 2: not valid CSV .*unexpected end of data"),
+        ('Wren,"Small" and brown\n', "line 1: not valid CSV"),
+        ("Wren,Small.\nAuk,Black.\nwren,Brown.\n", "'Wren' and 'wren' are the same"),
+        (b"Wren,Small\xff\n", "expected UTF-8"),
+    ],
+)
+def test_bad_csv_is_refused_where_the_mistake_is(tmp_path: Path, content: str | bytes, message: str) -> None:
+    path = _file(tmp_path, content)
+    with pytest.raises(TextError, match=message) as caught:
+        read_descriptions(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "found none"),
+        ('["Wren"]', "found a list"),
+        ("{", "not valid JSON"),
+        ('{"Wren": 3}', "found a int"),
+        ('{"Wren": {"coarse": "bird"}}', "found a NoneType"),
+        ('{"Wren": " "}', "key 'Wren': the description of 'Wren' is empty"),
+        ('{"Wren": "a", "Wren": "b"}', "the key 'Wren' occurs twice"),
+        ('{"Black Tern": "a", "Black_Tern": "b"}', "'Black Tern' and 'Black_Tern' are the same"),
+    ],
+)
+def test_bad_json_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(TextError, match=message):
+        read_descriptions(_file(tmp_path, content, "texts.json"))
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    texts = {"F/A-18": 'Twin "canted" fins,\nlong nose.', "Crème": "Pale; smooth, 1/2 of it."}
+    path = tmp_path / "run" / "descriptions.csv"
+    write_descriptions(path, names=list(texts), texts=list(texts.values()))
+    assert read_descriptions(path) == texts
+    assert path.read_text(encoding="utf-8").splitlines()[0] == "class name,description"
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_artifact_error(tmp_path: Path) -> None:
+    _file(tmp_path, "x", "run")
+    with pytest.raises(ArtifactError, match="a file stands where a folder is meant"):
+        write_descriptions(tmp_path / "run" / "descriptions.csv", names=["a"], texts=["b"])

@@ -1,0 +1,154 @@
+"""The stand-in tower reads ``limit`` words, two of which are marks, and embeds a text by counting its letters."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from leadpp.errors import TextError
+from leadpp.text.encoding import BATCH, encode_texts, fill_template, split_text
+
+
+class LetterTower:
+    """Counts one token for each letter, and two for the marks; cuts what is too long."""
+
+    def __init__(self, limit: int) -> None:
+        self.context_tokens = limit
+        self.read: list[str] = []
+
+    def count_tokens(self, text: str) -> int:
+        return 2 + sum(letter.isalnum() for letter in text)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        self.read += texts
+        assert len(texts) <= BATCH
+        rows = torch.zeros(len(texts), 26)
+        for row, text in zip(rows, texts, strict=True):
+            for letter in [letter for letter in text.lower() if letter.isalnum()][: self.context_tokens - 2]:
+                row[ord(letter) % 26] += 1
+        return rows
+
+
+class PlainTower:
+    """Reads texts of any length, and does not count."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        return LetterTower(10**6).encode_texts(texts)
+
+
+def _unit(letters: str) -> list[float]:
+    counts = [0.0] * 26
+    for letter in letters:
+        counts[ord(letter) % 26] += 1
+    length = math.sqrt(sum(count * count for count in counts))
+    return [count / length for count in counts]
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "pieces"),
+    [
+        ("aaa bbb.", 8, ["aaa bbb."]),
+        ("aaa. bbb! ccc? ddd.", 8, ["aaa. bbb!", "ccc? ddd."]),
+        ("aaa. bbbb bbbb. ccc", 9, ["aaa.", "bbbb", "bbbb. ccc"]),
+        ("aa bb cc dd ee.", 6, ["aa bb", "cc dd", "ee."]),
+        ("abcdefghij", 6, ["abcd", "efgh", "ij"]),
+        ("aa abcdefg bb", 6, ["aa", "abcd", "efg", "bb"]),
+        ("「鶴です。鷺です。」", 5, ["「鶴です。", "鷺です。」"]),
+        ("e.g. a. b", 5, ["e.g. a.", "b"]),
+    ],
+    ids=["fits", "sentences", "words", "one sentence", "no spaces", "a long word", "no spaces but stops", "short"],
+)
+def test_texts_divide_at_the_coarsest_end_that_fits(text: str, limit: int, pieces: list[str]) -> None:
+    assert split_text(text, counter=LetterTower(limit)) == pieces
+
+
+@pytest.mark.parametrize("limit", [3, 4, 7, 11, 30])
+def test_every_piece_fits_and_no_letter_is_lost(limit: int) -> None:
+    text = "The wren, small and brown; tail up. Sings loudly!\n\nIncomprehensibilities abound: eats (mostly) spiders. "
+    tower = LetterTower(limit)
+    pieces = split_text(text, counter=tower)
+    assert all(0 < tower.count_tokens(piece) <= limit for piece in pieces)
+    assert "".join("".join(pieces).split()) == "".join(text.split())
+
+
+def test_a_letter_that_does_not_fit_is_left_to_the_tower() -> None:
+    assert split_text("ab", counter=LetterTower(2)) == ["a", "b"]
+
+
+def test_a_short_text_is_its_own_vector() -> None:
+    found = encode_texts(["aab", "c"], encoder=LetterTower(10))
+    assert found.vectors.dtype == torch.float32
+    assert found.vectors[0].tolist() == pytest.approx(_unit("aab"))
+    assert found.vectors[1].tolist() == pytest.approx(_unit("c"))
+    assert (found.pieces, found.long_texts, found.longest_tokens) == (2, 0, 5)
+
+
+def test_pieces_weigh_by_their_words_not_by_their_marks() -> None:
+    tower = LetterTower(5)
+    found = encode_texts(["z", "aab. c", "y"], encoder=tower)
+    assert tower.read == ["z", "aab.", "c", "y"]
+    mixed = [3 * first + 1 * second for first, second in zip(_unit("aab"), _unit("c"), strict=True)]
+    length = math.sqrt(sum(value * value for value in mixed))
+    assert found.vectors[1].tolist() == pytest.approx([value / length for value in mixed])
+    assert found.vectors[2].tolist() == pytest.approx(_unit("y"))
+    assert (found.pieces, found.long_texts, found.longest_tokens) == (4, 1, 6)
+
+
+def test_cut_gives_the_tower_the_whole_text_and_still_counts() -> None:
+    tower = LetterTower(5)
+    found = encode_texts(["aab. c"], encoder=tower, long_text="cut")
+    assert tower.read == ["aab. c"]
+    assert found.vectors[0].tolist() == pytest.approx(_unit("aab"))
+    assert (found.pieces, found.long_texts) == (1, 1)
+
+
+def test_a_tower_that_does_not_count_is_given_whole_texts() -> None:
+    found = encode_texts(["ab " * 500], encoder=PlainTower())
+    assert found.vectors[0].tolist() == pytest.approx(_unit("ab"))
+    assert (found.pieces, found.longest_tokens) == (1, None)
+
+
+def test_batches_do_not_change_the_result_and_are_told() -> None:
+    texts = [chr(97 + number % 26) * (1 + number % 7) + "b" for number in range(2 * BATCH + 3)]
+    seen: list[Sequence[int]] = []
+
+    def track(starts: Sequence[int]) -> Iterable[int]:
+        seen.append(starts)
+        return starts
+
+    together = encode_texts(texts, encoder=LetterTower(100), track=track).vectors
+    alone = torch.cat([encode_texts([text], encoder=LetterTower(100)).vectors for text in texts])
+    assert torch.allclose(together, alone)
+    assert [list(starts) for starts in seen] == [[0, BATCH, 2 * BATCH]]
+
+
+class BrokenTower:
+    """Returns whatever it is told to."""
+
+    def __init__(self, answer: Tensor) -> None:
+        self.answer = answer
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        del texts
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (torch.ones(1, 4), r"one vector a text, \(2, D\), but returned \(1, 4\)"),
+        (torch.ones(4), r"but returned \(4,\)"),
+        (torch.tensor([[1.0, 0.0], [math.nan, 0.0]]), "row 1 is not finite"),
+        (torch.tensor([[0.0, 0.0], [1.0, 0.0]]), "row 0 is zero"),
+    ],
+)
+def test_a_tower_that_answers_nonsense_is_refused(answer: Tensor, message: str) -> None:
+    with pytest.raises(TextError, match=message):
+        encode_texts(["a", "b"], encoder=BrokenTower(answer))
+
+
+def test_names_become_readable_in_the_template() -> None:
+    assert fill_template("a photo of a {}.", "n02085620-Japanese_spaniel") == "a photo of a Japanese spaniel."
+    assert fill_template("{} ({})", "F-16A/B") == "F-16A/B (F-16A/B)"
