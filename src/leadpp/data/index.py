@@ -1,237 +1,96 @@
-"""The index of a data set: which photographs there are, what is known about each, and what is wrong with some."""
+"""The index of a data set: open whatever folder a user names, prepared, with class folders or flat.
 
-import functools
-import hashlib
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+What an index holds is in :mod:`leadpp.data.records`; its names can be had from here too.
+"""
+
 from pathlib import Path
-from typing import Any, Literal
 
-import pyarrow as pa
+from leadpp.data.building import BadImages, Tracker, build_index
+from leadpp.data.records import Box, ImageIndex, ImageRecord, Split, read_index, write_index
+from leadpp.data.raw import RawData, RawRecord
+from leadpp.data.scan import require_folder
+from leadpp.data.sources.folder import read_folder
+from leadpp.data.truth import add_boxes
+from leadpp.errors import DataError
 
-from leadpp.errors import ArtifactError, DataError
-from leadpp.io.artifacts import read_table, write_table
+__all__ = ["INDEX_NAME", "Box", "ImageIndex", "ImageRecord", "Split", "open_data", "read_index", "write_index"]
 
-Split = Literal["train", "test"]
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageRecord:
-    """One photograph."""
-
-    path: str
-    """POSIX path relative to the index's root."""
-    label: str | None
-    """True name of its class; None where nobody knows."""
-    split: Split
-    """Which part of the data it belongs to."""
-    width_px: int
-    """Width of the upright picture; 0 where it cannot be read."""
-    height_px: int
-    """Height of the upright picture after the cut; 0 where it cannot be read."""
-    cut_bottom_px: int = 0
-    """Rows to cut off the lower edge of the upright picture."""
-    true_box_xyxy: Box | None = None
-    """Where the object is: half-open, in pixels of the upright picture after the cut."""
-    checksum: str
-    """BLAKE2b digest of the file's bytes; empty where they cannot be had."""
-    reason: str | None = None
-    """Why it cannot be used; None where it can."""
-    duplicate_of: str | None = None
-    """Path of the first photograph of the index with the very same bytes."""
-    size_bytes: int = 0
-    """Size of the file when it was looked at."""
-    mtime_ns: int = 0
-    """Time of its last change when it was looked at, in nanoseconds."""
+INDEX_NAME = "index.parquet"
+"""File by which a prepared folder is known."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageIndex:
-    """All photographs of a data set, in an order that does not depend on the file system."""
+def open_data(
+    data: Path,
+    *,
+    seed: int,
+    bad_images: BadImages = "skip",
+    boxes_csv: Path | None = None,
+    workers: int = 0,
+    progress: Tracker | None = None,
+    previous: ImageIndex | None = None,
+) -> ImageIndex:
+    """Open a folder of photographs and know all about it.
 
-    root: Path
-    """Folder that the paths of the records start from."""
-    source: str
-    """Where it comes from: ``cub``, ``cars``, ``aircraft``, ``dogs`` or ``folder``."""
-    classes: tuple[str, ...]
-    """Names of the classes in official or natural order; empty where there are no labels."""
-    records: tuple[ImageRecord, ...]
-    """Every file that was taken for a photograph, the unreadable ones too."""
-    split_origin: str
-    """How the photographs came to be train or test, in words."""
-    remarks: tuple[str, ...] = ()
-    """What was noticed while the index was built and cannot be told from the records."""
+    Args:
+        data: A prepared folder, an image folder with or without ``train/`` and ``test/``, or a flat folder.
+        seed: Decides the split of labelled photographs without one.
+        bad_images: ``"skip"`` lists unreadable files with their reasons; ``"error"`` refuses them.
+        boxes_csv: Table of true boxes; None takes ``bboxes.csv`` in the folder, if there is one.
+        workers: Processes that read photographs; 0 reads in this one.
+        progress: Shows how far it is.
+        previous: What was known at an earlier time; files that have not changed since are not opened again.
 
-    @property
-    def labelled(self) -> bool:
-        """Whether there are classes."""
-        return bool(self.classes)
-
-    @functools.cached_property
-    def bad(self) -> tuple[ImageRecord, ...]:
-        """Records that cannot be read."""
-        return tuple(record for record in self.records if record.reason is not None)
-
-    @functools.cached_property
-    def duplicates(self) -> tuple[ImageRecord, ...]:
-        """Records whose bytes stand earlier in the index too."""
-        return tuple(record for record in self.records if record.duplicate_of is not None)
-
-    @functools.cached_property
-    def leaked(self) -> tuple[ImageRecord, ...]:
-        """Test records whose bytes stand in the training part too."""
-        seen = {record.checksum for record in self.usable("train")}
-        return tuple(record for record in self.usable("test") if record.checksum in seen)
-
-    def usable(self, split: Split | None = None) -> tuple[ImageRecord, ...]:
-        """Return the records that can be read, of one split or of all, in index order."""
-        return tuple(r for r in self.records if r.reason is None and split in (None, r.split))
-
-    def class_index(self, label: str) -> int:
-        """Return the place of a class in ``classes``.
-
-        Raises:
-            DataError: No such class.
-        """
-        try:
-            return self._places[label]
-        except KeyError:
-            raise DataError(f"no class {label!r} among the {len(self.classes)} classes of {self.root}") from None
-
-    def summary(self) -> list[str]:
-        """Return lines that say what there is."""
-        train, test = len(self.usable("train")), len(self.usable("test"))
-        classes = f"{len(self.classes):,} classes" if self.labelled else "no labels"
-        boxes = sum(record.true_box_xyxy is not None for record in self.usable())
-        lines = [
-            f"{train + test:,} photographs, {classes}: {train:,} train, {test:,} test (split: {self.split_origin})"
-        ]
-        return [*lines, f"true boxes for {boxes:,} photographs"] if boxes else lines
-
-    def notes(self) -> list[str]:
-        """Return lines, with numbers, about what a person should know; empty where all is well."""
-        return [*self._bad_notes(), *self._duplicate_notes(), *self._class_notes(), *self.remarks]
-
-    def digest(self) -> str:
-        """Return the identity of the data: 32 hexadecimal digits over what is read from it, whatever its root.
-
-        Two indexes of the same photographs agree wherever the folder lies and however old its files are.
-        """
-        hasher = hashlib.blake2b(digest_size=16)
-        for value in (self.classes, *(self._identity(record) for record in self.records)):
-            hasher.update(json.dumps(value).encode() + b"\n")
-        return hasher.hexdigest()
-
-    @functools.cached_property
-    def _places(self) -> dict[str, int]:
-        return {label: place for place, label in enumerate(self.classes)}
-
-    @staticmethod
-    def _identity(record: ImageRecord) -> tuple[object, ...]:
-        usable = record.reason is None
-        box = record.true_box_xyxy and [float(edge) for edge in record.true_box_xyxy]
-        return record.path, record.label, record.split, record.checksum, record.cut_bottom_px, box, usable
-
-    def _bad_notes(self) -> list[str]:
-        if not self.bad:
-            return []
-        counts = f"{len(self.bad):,} of {len(self.records):,}"
-        return [f"{counts} files cannot be read and are left out ({first_bad(self.bad)})"]
-
-    def _duplicate_notes(self) -> list[str]:
-        lines = []
-        if self.duplicates:
-            first = self.duplicates[0]
-            lines.append(f"{len(self.duplicates):,} exact duplicates (first: {first.path} is {first.duplicate_of})")
-        if self.leaked:
-            first = self.leaked[0]
-            lines.append(f"{len(self.leaked):,} test photographs stand in the training part too (first: {first.path})")
-        labels = {record.path: record.label for record in self.records}
-        torn = [r for r in self.duplicates if r.duplicate_of is not None and labels[r.duplicate_of] != r.label]
-        if torn:
-            lines.append(f"{len(torn):,} duplicates have another class than their original (first: {torn[0].path})")
-        return lines
-
-    def _class_notes(self) -> list[str]:
-        if not self.labelled:
-            return []
-        lines = []
-        if len(self.classes) == 1:
-            lines.append(f"only one class: {self.classes[0]}")
-        for split in ("train", "test"):
-            here = {record.label for record in self.usable() if record.split == split}
-            lacking = [label for label in self.classes if label not in here]
-            if lacking and here:
-                lines.append(f"{len(lacking):,} classes have no {split} photographs (first: {lacking[0]})")
-        return lines
-
-
-def first_bad(bad: Iterable[ImageRecord], *, count: int = 3) -> str:
-    """Name the first few unreadable files with their reasons."""
-    records = list(bad)
-    named = "; ".join(f"{record.path}: {record.reason}" for record in records[:count])
-    return named + ("; ..." if len(records) > count else "")
-
-
-def write_index(path: Path, index: ImageIndex) -> None:
-    """Write an index as a Parquet table, one row a record.
-
-    An index that lies in its own root (a prepared folder with its photographs in it) can be moved together with them.
+    Returns:
+        The index.
 
     Raises:
-        ArtifactError: The disk refused.
+        DataError: No folder, no photographs, photographs of a prepared folder that are gone, or unreadable ones and
+            ``bad_images`` is ``"error"``.
+        ArtifactError: The folder's index is damaged.
     """
-    root = index.root.absolute()
-    metadata = {
-        "root": "." if root == path.parent.absolute() else str(root),
-        "source": index.source,
-        "classes": list(index.classes),
-        "split_origin": index.split_origin,
-        "remarks": list(index.remarks),
-    }
-    columns = {name: [getattr(r, name) for r in index.records] for name in _SCHEMA.names}
-    write_table(path, pa.table(columns, schema=_SCHEMA), kind="index", metadata=metadata)
+    folder = require_folder(data)
+    known = _by_path(previous)
+    if (folder / INDEX_NAME).is_file():
+        stored = read_index(folder / INDEX_NAME)
+        _check_there(folder, stored)
+        known = _by_path(stored) | known
+        raw = _as_raw(stored)
+        if boxes_csv is not None:
+            raw = add_boxes(raw, boxes_csv)
+    else:
+        raw = add_boxes(read_folder(folder), boxes_csv)
+    return build_index(raw, seed=seed, bad_images=bad_images, workers=workers, progress=progress, known=known)
 
 
-def read_index(path: Path) -> ImageIndex:
-    """Read what :func:`write_index` wrote.
+def _by_path(index: ImageIndex | None) -> dict[str, ImageRecord]:
+    return {record.path: record for record in index.records} if index else {}
 
-    Raises:
-        ArtifactError: Missing, damaged or of another kind.
-    """
-    table, metadata = read_table(path, kind="index")
-    try:
-        rows: list[dict[str, Any]] = table.to_pylist()
-        records = tuple(ImageRecord(**{**row, "true_box_xyxy": _box(row["true_box_xyxy"])}) for row in rows)
-        return ImageIndex(
-            root=path.parent.absolute() / metadata["root"],  # "." is the folder itself, an absolute root stays
-            source=metadata["source"],
-            classes=tuple(metadata["classes"]),
-            records=records,
-            split_origin=metadata["split_origin"],
-            remarks=tuple(metadata["remarks"]),
+
+def _check_there(folder: Path, stored: ImageIndex) -> None:
+    if not stored.root.is_dir():
+        raise DataError(
+            f"{folder}: its photographs were in {stored.root}, which is no longer there; "
+            "move them back or run `leadpp prepare` again"
         )
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{path}: its columns or metadata differ from an index's ({error}); make it again"
-        ) from error
+    usable = stored.usable()
+    gone = [record.path for record in usable if not (stored.root / record.path).exists()]
+    if gone:
+        raise DataError(
+            f"{folder}: {len(gone):,} of its {len(usable):,} photographs are no longer in {stored.root} "
+            f"(first: {gone[0]}); put them back or run `leadpp prepare` again"
+        )
 
 
-def _box(edges: list[float] | None) -> Box | None:
-    if edges is None:
-        return None
-    x0, y0, x1, y1 = edges
-    return x0, y0, x1, y1
-
-
-_TYPES = {
-    "width_px": pa.int32(),
-    "height_px": pa.int32(),
-    "cut_bottom_px": pa.int32(),
-    "true_box_xyxy": pa.list_(pa.float64(), 4),
-    "size_bytes": pa.int64(),
-    "mtime_ns": pa.int64(),
-}
-_SCHEMA = pa.schema([(field.name, _TYPES.get(field.name, pa.string())) for field in fields(ImageRecord)])
+def _as_raw(index: ImageIndex) -> RawData:
+    records = (
+        RawRecord(path=r.path, label=r.label, split=r.split, cut_bottom_px=r.cut_bottom_px, box_xyxy=r.true_box_xyxy)
+        for r in index.records
+    )
+    return RawData(
+        source=index.source,
+        root=index.root,
+        classes=index.classes,
+        records=tuple(records),
+        split_origin=index.split_origin,
+        remarks=index.remarks,
+    )

@@ -1,0 +1,264 @@
+"""Turn what a source says into an index: open every file once, find duplicates, draw a split where there is none."""
+
+import dataclasses
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
+
+from leadpp.data.images import Inspection, inspect_image
+from leadpp.data.records import Box, ImageIndex, ImageRecord, first_bad
+from leadpp.data.naming import natural_key
+from leadpp.data.raw import RawData, RawRecord
+from leadpp.errors import DataError
+from leadpp.functional.randomness import derive_seed
+
+BadImages = Literal["skip", "error"]
+
+_TEST_SHARE = 0.2
+_CHUNK = 16
+PATIENCE_S = 15.0
+"""Seconds of work from which on reading processes are worth their start, which takes some seconds itself."""
+
+T = TypeVar("T")
+
+
+class Tracker(Protocol):
+    """Shows how far a long walk over items is; the part of the engine's ``Progress`` that is needed here."""
+
+    def track(self, items: Iterable[T], *, total: int, what: str, unit: str = "images") -> Iterator[T]:
+        """Yield the items and show how many of ``total`` are done."""
+        ...
+
+
+class Untracked:
+    """Shows nothing."""
+
+    def track(self, items: Iterable[T], *, total: int, what: str, unit: str = "images") -> Iterator[T]:
+        """Yield the items."""
+        del total, what, unit
+        yield from items
+
+
+def build_index(
+    raw: RawData,
+    *,
+    seed: int,
+    bad_images: BadImages = "skip",
+    workers: int = 0,
+    progress: Tracker | None = None,
+    known: Mapping[str, ImageRecord] | None = None,
+) -> ImageIndex:
+    """Open every photograph of a source and write down what it is.
+
+    Args:
+        raw: What the source says.
+        seed: Decides the split of a labelled source without one.
+        bad_images: ``"skip"`` lists unreadable files with their reasons; ``"error"`` refuses them.
+        workers: Reading processes beside this one, which only waits; 0 reads in this process. Short work
+            is done in this process anyway.
+        progress: Shows how far it is.
+        known: Records of an earlier look by path; files whose size and time of change are as they were then are not
+            opened again.
+
+    Returns:
+        The index, in natural order of the paths.
+
+    Raises:
+        DataError: No file can be read, or one cannot and ``bad_images`` is ``"error"``.
+    """
+    ordered = sorted(raw.records, key=lambda record: natural_key(record.path))
+    looks = _look_at_all(raw.root, ordered, known or {}, workers=workers, progress=progress or Untracked())
+    records, box_remarks = _place_boxes([_record(r, look) for r, look in zip(ordered, looks, strict=True)])
+    origin = raw.split_origin
+    if origin is None:
+        origin = f"stratified 80/20, seed {seed}"
+        records = draw_split(records, seed=seed)
+    index = ImageIndex(
+        root=raw.root,
+        source=raw.source,
+        classes=raw.classes,
+        records=tuple(_mark_duplicates(records)),
+        split_origin=origin,
+        remarks=(*raw.remarks, *box_remarks),
+    )
+    _check_bad(index, bad_images)
+    return index
+
+
+def draw_split(records: Sequence[ImageRecord], *, seed: int) -> list[ImageRecord]:
+    """Make a fifth of the readable photographs of each class its test part.
+
+    Each photograph's rank in its class is a function of seed, class and path alone. A class with two or more has at
+    least one in each part; one that stands alone trains.
+
+    Args:
+        records: Labelled records; those that cannot be read are left as they are.
+        seed: The one seed of the run.
+
+    Returns:
+        The records with their split, in the order given.
+    """
+    by_class: dict[str | None, list[ImageRecord]] = defaultdict(list)
+    for record in records:
+        if record.reason is None:
+            by_class[record.label].append(record)
+    test = set[str]()
+    for label, members in by_class.items():
+        ranked = sorted(members, key=lambda r: (derive_seed(seed, f"split/{label}/{r.path}"), r.path))
+        count = min(max(1, round(_TEST_SHARE * len(members))), len(members) - 1)
+        test.update(record.path for record in ranked[:count])
+    return [dataclasses.replace(r, split="test" if r.path in test else "train") for r in records]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Look:
+    """One file as it was found."""
+
+    inspection: Inspection
+    size_bytes: int
+    mtime_ns: int
+
+
+def _look_at_all(
+    root: Path,
+    records: Sequence[RawRecord],
+    known: Mapping[str, ImageRecord],
+    *,
+    workers: int,
+    progress: Tracker,
+) -> list[_Look]:
+    states = [_state(root / record.path) for record in records]
+    found = [_remembered(record, state, known) for record, state in zip(records, states, strict=True)]
+    fresh = [place for place, inspection in enumerate(found) if inspection is None]
+    tasks = [(root / records[place].path, records[place].cut_bottom_px) for place in fresh]
+    looked = _inspect(tasks, workers=workers)
+    for place, inspection in zip(fresh, progress.track(looked, total=len(tasks), what="read"), strict=True):
+        found[place] = inspection
+    return [_Look(look, *state) for look, state in zip(found, states, strict=True) if look is not None]
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _remembered(raw: RawRecord, state: tuple[int, int], known: Mapping[str, ImageRecord]) -> Inspection | None:
+    old = known.get(raw.path)
+    if old is None or (old.size_bytes, old.mtime_ns) != state or old.cut_bottom_px != raw.cut_bottom_px:
+        return None
+    if old.size_bytes > 0 and not old.checksum:
+        return None  # its bytes could not be had; a permission may have been mended, which no time of change tells
+    return Inspection(old.width_px, old.height_px, old.checksum, old.reason)
+
+
+def _inspect(tasks: Sequence[tuple[Path, int]], *, workers: int) -> Iterator[Inspection]:
+    """Inspect in this process, and hand the rest to a pool once that promises to be long."""
+    began = time.monotonic()
+    for done, (path, cut_bottom_px) in enumerate(tasks):
+        elapsed_s = time.monotonic() - began
+        if workers and done and elapsed_s / done * (len(tasks) - done) > PATIENCE_S:
+            yield from _inspect_in_pool(tasks[done:], workers=workers)
+            return
+        yield inspect_image(path, cut_bottom_px)
+
+
+def _inspect_in_pool(tasks: Sequence[tuple[Path, int]], *, workers: int) -> Iterator[Inspection]:
+    # Spawned, because forking a process that runs torch's threads can hang.
+    pool = ProcessPoolExecutor(
+        workers + 1,
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is this process's to handle
+    )
+    try:
+        yield from pool.map(inspect_image, *zip(*tasks, strict=True), chunksize=_CHUNK)
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a process that reads photographs died, perhaps for want of memory; try again with fewer or 0 workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _record(raw: RawRecord, look: _Look) -> ImageRecord:
+    seen = look.inspection
+    return ImageRecord(
+        path=raw.path,
+        label=raw.label,
+        split=raw.split or "train",
+        width_px=seen.width_px,
+        height_px=seen.height_px,
+        cut_bottom_px=raw.cut_bottom_px,
+        true_box_xyxy=raw.box_xyxy,
+        checksum=seen.checksum,
+        reason=seen.reason,
+        size_bytes=look.size_bytes,
+        mtime_ns=look.mtime_ns,
+    )
+
+
+def _place_boxes(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[str]]:
+    """Clip boxes to their pictures; leave out those that lie outside, and say how many of both there were."""
+    placed: list[ImageRecord] = []
+    clipped: list[str] = []
+    outside: list[str] = []
+    for record in records:
+        box = record.true_box_xyxy
+        if box is None or record.reason is not None:
+            placed.append(record)
+            continue
+        inside = _clip(box, record.width_px, record.height_px)
+        placed.append(dataclasses.replace(record, true_box_xyxy=inside))
+        if inside is None:
+            outside.append(record.path)
+        elif inside != box:
+            clipped.append(record.path)
+    remarks = []
+    if clipped:
+        remarks.append(
+            f"{len(clipped):,} true boxes reach beyond their photographs and are clipped (first: {clipped[0]})"
+        )
+    if outside:
+        remarks.append(
+            f"{len(outside):,} true boxes lie outside their photographs and are left out (first: {outside[0]})"
+        )
+    return placed, remarks
+
+
+def _clip(box: Box, width_px: int, height_px: int) -> Box | None:
+    x0, y0, x1, y1 = max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(width_px)), min(box[3], float(height_px))
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def _mark_duplicates(records: Sequence[ImageRecord]) -> Iterator[ImageRecord]:
+    first: dict[str, str] = {}
+    for record in records:
+        if record.reason is not None:
+            yield record
+            continue
+        original = first.setdefault(record.checksum, record.path)
+        yield record if original == record.path else dataclasses.replace(record, duplicate_of=original)
+
+
+def _check_bad(index: ImageIndex, bad_images: BadImages) -> None:
+    if not index.bad:
+        return
+    count = f"{len(index.bad):,} of {len(index.records):,}"
+    if len(index.bad) == len(index.records):
+        raise DataError(
+            f"{index.root}: none of the {len(index.records):,} photographs can be read ({first_bad(index.bad)})"
+        )
+    if bad_images == "error":
+        raise DataError(
+            f"{index.root}: {count} photographs cannot be read ({first_bad(index.bad)}); "
+            "mend or remove them, or have them left out (bad_images: skip)"
+        )

@@ -1,0 +1,51 @@
+"""What a source says about its photographs before any of them is opened."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from leadpp.data.records import Box, Split
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawRecord:
+    """One file that should be a photograph."""
+
+    path: str
+    """POSIX path relative to the root."""
+    label: str | None
+    """True name of its class."""
+    split: Split | None
+    """Its part of the data; None where the source does not say."""
+    cut_bottom_px: int = 0
+    """Rows to cut off the lower edge."""
+    box_xyxy: Box | None = None
+    """True box, half-open, in pixels; it may still reach beyond the picture."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OfficialCounts:
+    """What the authors of a data set say it holds."""
+
+    classes: int
+    train: int
+    test: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawData:
+    """All that a source says."""
+
+    source: str
+    """``cub``, ``cars``, ``aircraft``, ``dogs`` or ``folder``."""
+    root: Path
+    """Folder that the paths start from."""
+    classes: tuple[str, ...]
+    """Names in official or natural order; empty without labels."""
+    records: tuple[RawRecord, ...]
+    """In any order."""
+    split_origin: str | None = None
+    """How the split came about, in words; None where a labelled source has no split and one is to be drawn."""
+    remarks: tuple[str, ...] = ()
+    """What a person should know, in numbers."""
+    official: OfficialCounts | None = field(default=None)
+    """What there should be; None for one's own photographs."""

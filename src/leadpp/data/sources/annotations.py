@@ -1,0 +1,150 @@
+"""Read the annotation files that data sets ship, with one clear error where one is missing or damaged."""
+
+import struct
+import unicodedata
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from leadpp.errors import DataError
+
+
+def find_base(source: Path, *, folders: Iterable[str], marker: str, dataset: str) -> str:
+    """Return which of the folders a data set was unpacked to holds its marker file.
+
+    Args:
+        source: The folder that the user names.
+        folders: Where the files may lie below it; ``""`` is the folder itself.
+        marker: A file or folder that the data set always has.
+        dataset: Its name, for the error.
+
+    Returns:
+        The folder as a prefix of paths: ``""``, or a name that ends in a slash.
+
+    Raises:
+        DataError: None of them holds it.
+    """
+    prefixes = [f"{folder}/" if folder else "" for folder in folders]
+    for prefix in prefixes:
+        if (source / prefix / marker).exists():
+            return prefix
+    looked = " or ".join(prefix + marker for prefix in prefixes)
+    raise DataError(f"{source}: not {dataset} as downloaded: {looked} is missing")
+
+
+def find_file(source: Path, candidates: Iterable[str], *, dataset: str) -> Path:
+    """Return the first of several places where a file is.
+
+    Raises:
+        DataError: It is in none of them.
+    """
+    names = list(candidates)
+    for name in names:
+        if (source / name).is_file():
+            return source / name
+    raise DataError(f"{source}: {dataset} lacks an annotation file: {' or '.join(names)} is missing")
+
+
+def read_pairs(path: Path) -> list[tuple[str, str]]:
+    """Read lines of a key, a space and a value that may hold spaces itself; empty lines are passed over.
+
+    Raises:
+        DataError: The file is missing, empty or damaged, or a line holds no value.
+    """
+    pairs = []
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        key, _, value = line.strip().partition(" ")
+        if not value.strip():
+            raise DataError(f"{path}: line {number} is malformed: expected a key and a value, found {line[:60]!r}")
+        pairs.append((key, value.strip()))
+    if not pairs:
+        raise DataError(f"{path}: the annotation file is empty")
+    return pairs
+
+
+def read_table(path: Path) -> dict[str, str]:
+    """Read :func:`read_pairs` as a mapping.
+
+    Raises:
+        DataError: As there, or a key comes twice.
+    """
+    pairs = read_pairs(path)
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise DataError(f"{path}: malformed: {len(pairs) - len(table):,} keys come more than once")
+    return table
+
+
+def look_up(table: dict[str, str], key: str, *, path: Path) -> str:
+    """Return the value of a key.
+
+    Raises:
+        DataError: The file has no such key.
+    """
+    if key not in table:
+        raise DataError(f"{path}: has no line for {key}, which another annotation file names")
+    return table[key]
+
+
+def numbers(text: str, *, count: int, path: Path) -> list[float]:
+    """Read so many numbers, parted by spaces.
+
+    Raises:
+        DataError: There are more or fewer, or some are no numbers.
+    """
+    try:
+        values = [float(word) for word in text.split()]
+    except ValueError:
+        values = []
+    if len(values) != count or not np.isfinite(values).all():
+        raise DataError(f"{path}: malformed: expected {count} numbers, found {text[:60]!r}")
+    return values
+
+
+def read_mat(path: Path, variable: str) -> np.ndarray[Any, Any]:
+    """Read one variable of a MATLAB file as a flat array.
+
+    Raises:
+        DataError: The file is missing or damaged, or has no such variable.
+    """
+    try:
+        content = loadmat(path, squeeze_me=True)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: annotation file is missing") from error
+    except (OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:
+        raise _damaged(path, error) from error
+    except (MatReadError, zlib.error, struct.error) as error:
+        raise _damaged(path, error) from error
+    if variable not in content:
+        found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
+        raise DataError(f"{path}: expected the variable {variable!r}, found {found}")
+    array: np.ndarray[Any, Any] = np.atleast_1d(content[variable])
+    return array
+
+
+def plain(text: object) -> str:
+    """Return a name in the one way of writing accents that the project uses."""
+    return unicodedata.normalize("NFC", str(text)).strip()
+
+
+def _text(path: Path) -> str:
+    try:
+        return unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: annotation file is missing") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not text in UTF-8 ({error.reason})") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    detail = " ".join(str(error).split())[:100] or type(error).__name__
+    return DataError(f"{path}: cannot be read as a MATLAB file ({detail}); download it again")
