@@ -6,17 +6,29 @@ What an index holds is in :mod:`leadpp.data.records`; its names can be had from 
 from pathlib import Path
 
 from leadpp.data.building import BadImages, Tracker, build_index
+from leadpp.data.raw import raw_of
 from leadpp.data.records import Box, ImageIndex, ImageRecord, Split, read_index, write_index
-from leadpp.data.raw import RawData, RawRecord
 from leadpp.data.scan import require_folder
 from leadpp.data.sources.folder import read_folder
 from leadpp.data.truth import add_boxes
 from leadpp.errors import DataError
 
-__all__ = ["INDEX_NAME", "Box", "ImageIndex", "ImageRecord", "Split", "open_data", "read_index", "write_index"]
+__all__ = [
+    "INDEX_NAME",
+    "MARKER_NAME",
+    "Box",
+    "ImageIndex",
+    "ImageRecord",
+    "Split",
+    "open_data",
+    "read_index",
+    "write_index",
+]
 
 INDEX_NAME = "index.parquet"
-"""File by which a prepared folder is known."""
+"""File that makes a folder a prepared one; written last."""
+MARKER_NAME = "prepare.json"
+"""File that says what a prepared folder is made of; written first."""
 
 
 def open_data(
@@ -54,9 +66,11 @@ def open_data(
         stored = read_index(folder / INDEX_NAME)
         _check_there(folder, stored)
         known = _by_path(stored) | known
-        raw = _as_raw(stored)
+        raw = raw_of(stored)
         if boxes_csv is not None:
             raw = add_boxes(raw, boxes_csv)
+    elif (folder / MARKER_NAME).is_file():
+        raise DataError(f"{folder}: its preparation was not finished; run the same `leadpp prepare` command again")
     else:
         raw = add_boxes(read_folder(folder), boxes_csv)
     return build_index(raw, seed=seed, bad_images=bad_images, workers=workers, progress=progress, known=known)
@@ -79,18 +93,3 @@ def _check_there(folder: Path, stored: ImageIndex) -> None:
             f"{folder}: {len(gone):,} of its {len(usable):,} photographs are no longer in {stored.root} "
             f"(first: {gone[0]}); put them back or run `leadpp prepare` again"
         )
-
-
-def _as_raw(index: ImageIndex) -> RawData:
-    records = (
-        RawRecord(path=r.path, label=r.label, split=r.split, cut_bottom_px=r.cut_bottom_px, box_xyxy=r.true_box_xyxy)
-        for r in index.records
-    )
-    return RawData(
-        source=index.source,
-        root=index.root,
-        classes=index.classes,
-        records=tuple(records),
-        split_origin=index.split_origin,
-        remarks=index.remarks,
-    )

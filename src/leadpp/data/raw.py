@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from leadpp.data.records import Box, Split
+from leadpp.data.records import Box, ImageIndex, Split
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,3 +49,19 @@ class RawData:
     """What a person should know, in numbers."""
     official: OfficialCounts | None = field(default=None)
     """What there should be; None for one's own photographs."""
+
+
+def raw_of(index: ImageIndex) -> RawData:
+    """Return what an index knows without having opened a file, so that it can be built again."""
+    records = (
+        RawRecord(path=r.path, label=r.label, split=r.split, cut_bottom_px=r.cut_bottom_px, box_xyxy=r.true_box_xyxy)
+        for r in index.records
+    )
+    return RawData(
+        source=index.source,
+        root=index.root,
+        classes=index.classes,
+        records=tuple(records),
+        split_origin=index.split_origin,
+        remarks=index.remarks,
+    )
