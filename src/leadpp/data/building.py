@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from leadpp.data.images import Inspection, inspect_image
-from leadpp.data.records import Box, ImageIndex, ImageRecord, first_bad
 from leadpp.data.naming import natural_key
 from leadpp.data.raw import RawData, RawRecord
+from leadpp.data.records import Box, ImageIndex, ImageRecord, first_bad
 from leadpp.errors import DataError
 from leadpp.functional.randomness import derive_seed
 

@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from leadpp.data.records import Box
 from leadpp.data.raw import RawData
+from leadpp.data.records import Box
 from leadpp.errors import DataError
 from leadpp.io.artifacts import write_text
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from leadpp.data.records import Box, Split
 from leadpp.data.naming import natural_key
 from leadpp.data.raw import OfficialCounts, RawData, RawRecord
+from leadpp.data.records import Box, Split
 from leadpp.data.scan import require_folder
 from leadpp.data.sources.annotations import find_base, look_up, numbers, read_pairs, read_table
 from leadpp.errors import DataError

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from leadpp.data.records import Split
 from leadpp.data.raw import OfficialCounts, RawData, RawRecord
+from leadpp.data.records import Split
 from leadpp.data.scan import require_folder
 from leadpp.data.sources.annotations import find_file, plain, read_mat
 from leadpp.errors import DataError

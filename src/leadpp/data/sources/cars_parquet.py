@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from leadpp.data.records import Split
 from leadpp.data.naming import natural_key
+from leadpp.data.records import Split
 from leadpp.data.scan import require_folder
 from leadpp.data.sources.annotations import plain
 from leadpp.errors import DataError

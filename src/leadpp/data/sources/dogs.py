@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from leadpp.data.records import Box, Split
 from leadpp.data.naming import clean_class_names
 from leadpp.data.raw import OfficialCounts, RawData, RawRecord
+from leadpp.data.records import Box, Split
 from leadpp.data.scan import require_folder
 from leadpp.data.sources.annotations import find_file, plain, read_mat
 from leadpp.errors import DataError

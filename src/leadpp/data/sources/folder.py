@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leadpp.data.images import IMAGE_SUFFIXES
-from leadpp.data.records import Split
 from leadpp.data.naming import natural_key
 from leadpp.data.raw import RawData, RawRecord
+from leadpp.data.records import Split
 from leadpp.data.scan import LeftOut, list_folder, require_folder, walk_images
 from leadpp.errors import DataError
 
