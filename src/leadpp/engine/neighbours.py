@@ -155,15 +155,15 @@ def retrieval(features: Tensor, labels: Tensor, *, chunk: int = 1024) -> Retriev
     members, place = _class_members(labels.to(features.device))
     items = unit_rows(features)
     asked = (members[place] >= 0).sum(dim=1) > 1
-    sums: dict[str, float] = {}
+    values: dict[str, list[Tensor]] = {}
     for rows, scores in _blocks(items, items, chunk=chunk, leave_one_out=True):
         relevant = members[place[rows]]
         relevant = relevant.where(relevant != rows[:, None], -1)[asked[rows]]
         ranks = metrics.relevant_ranks(scores[asked[rows]], relevant).cpu()
-        for name, values in _figures(ranks, others=len(items) - 1).items():
-            sums[name] = sums.get(name, 0.0) + values.sum().item()
+        for name, of_queries in _figures(ranks, others=len(items) - 1).items():
+            values.setdefault(name, []).append(of_queries)
     queries = int(asked.sum())
-    figures = {name: total / queries for name, total in sums.items()} if queries else {}
+    figures = {name: torch.cat(parts).mean().item() for name, parts in values.items()} if queries else {}
     return Retrieval(figures=figures, queries=queries, queries_left_out=len(items) - queries)
 
 
