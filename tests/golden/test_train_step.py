@@ -109,7 +109,6 @@ def _learner(arrays: Arrays) -> Learner:
         student,
         queues=("global", "object"),
         queue_size=arrays["queue"].shape[1],
-        embedding_dim=arrays["queue"].shape[0],
         generator=generator,
     )
     for layer in ("0", "2"):

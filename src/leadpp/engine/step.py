@@ -97,7 +97,10 @@ class Scores:
     """The losses of a step and what they were made of."""
 
     terms: LossTerms
+    queries: Mapping[ViewName, StudentOutput]
+    """Every view that the student encoded, as it was encoded last."""
     pairs: Mapping[TermName, Pair]
+    """What the contrastive terms compared."""
     pending: Mapping[QueueName, Tensor]
     """Keys that have yet to join their queues."""
     lesson: Lesson | None
@@ -113,19 +116,19 @@ class _Encoders:
 
     def __init__(self, learner: Learner, views: Views, plan: StepPlan) -> None:
         self._learner, self._views, self._plan = learner, views, plan
-        self._queries: dict[ViewName, StudentOutput] = {}
+        self.queries: dict[ViewName, StudentOutput] = {}
         self._keys: dict[ViewName, Tensor] = {}
 
     def query(self, view: ViewName) -> StudentOutput:
         """Encode a view with gradients, for a contrastive term."""
-        if view not in self._queries or self._plan.forwards == "reference":
+        if view not in self.queries or self._plan.forwards == "reference":
             with self._autocast():
-                self._queries[view] = self._learner.student(self._views[view])
-        return self._queries[view]
+                self.queries[view] = self._learner.student(self._views[view])
+        return self.queries[view]
 
     def latest_query(self, view: ViewName) -> StudentOutput:
         """Return a view as it was last encoded: distillation has no pass of its own, whatever the plan."""
-        return self._queries[view] if view in self._queries else self.query(view)
+        return self.queries[view] if view in self.queries else self.query(view)
 
     def key(self, view: ViewName) -> Tensor:
         """Encode a view without gradients; the key encoder moves first, if it moves with every forward."""
@@ -194,7 +197,15 @@ def score_step(
 
     classes = len(lessons.prototypes) if lessons is not None else 0
     terms = LossTerms(losses=losses, contrast_weight=contrast_weight, distill_weight=distill_weight, classes=classes)
-    return Scores(terms=terms, pairs=pairs, pending=pending, lesson=lesson, answer=answer, alignment=alignment)
+    return Scores(
+        terms=terms,
+        queries=encode.queries,
+        pairs=pairs,
+        pending=pending,
+        lesson=lesson,
+        answer=answer,
+        alignment=alignment,
+    )
 
 
 def remember(learner: Learner, keys: Mapping[QueueName, Tensor]) -> None:

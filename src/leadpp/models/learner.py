@@ -17,7 +17,6 @@ class Learner(nn.Module):
         student: The query encoder; the key encoder begins as its copy.
         queues: Which of the queues are needed, ``global`` and ``object``.
         queue_size: K, negatives in each queue.
-        embedding_dim: D, as of the student.
         generator: Draws the first negatives.
     """
 
@@ -27,14 +26,13 @@ class Learner(nn.Module):
         *,
         queues: Collection[QueueName],
         queue_size: int,
-        embedding_dim: int,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.student = student
         self.key = KeyEncoder(student)
         self.queues = nn.ModuleDict(
-            {name: KeyQueue(queue_size, embedding_dim, generator=generator) for name in sorted(queues)}
+            {name: KeyQueue(queue_size, student.embedding_dim, generator=generator) for name in sorted(queues)}
         )
 
     def queue(self, name: QueueName) -> KeyQueue:

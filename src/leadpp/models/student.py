@@ -74,6 +74,7 @@ class Student(nn.Module):
         super().__init__()
         feature_dim = int(backbone.feature_dim)  # type: ignore[arg-type]  # a plain attribute, whatever nn.Module says
         self.backbone = backbone
+        self.embedding_dim = embedding_dim
         self.projector = _projector(feature_dim, embedding_dim, generator)
         self.attention = AttentionHead(feature_dim, attention_channels, generator=generator)
         self.attention_scaling: Scaling = attention_scaling

@@ -1,0 +1,66 @@
+"""From a checkpoint back to the student that was trained, for evaluation."""
+
+from pathlib import Path
+from typing import Any
+
+from leadpp.errors import CheckpointError
+from leadpp.functional.randomness import generator_for
+from leadpp.io.checkpoint import newest_checkpoint, read_checkpoint
+from leadpp.models.backbone import create_backbone
+from leadpp.models.student import Student
+
+
+def describe_student(student: Student, *, backbone: str) -> dict[str, Any]:
+    """Return what a checkpoint must say of a student for :func:`load_student` to build it again.
+
+    Args:
+        student: The query encoder.
+        backbone: The name under which its backbone was created.
+    """
+    return {
+        "backbone": backbone,
+        "embedding_dim": student.embedding_dim,
+        "attention_channels": student.attention.conv.out_channels,
+        "attention_scaling": student.attention_scaling,
+        "batchnorm": student.batchnorm,
+    }
+
+
+def load_student(path: Path) -> tuple[Student, dict[str, Any]]:
+    """Build the student of a checkpoint, in evaluation mode on the CPU.
+
+    Returns:
+        The student, and the checkpoint's metadata: what :func:`describe_student` says, epoch, step, and whatever the
+        training added.
+
+    Raises:
+        CheckpointError: Missing, truncated, or its tensors do not fit the backbone that it names.
+        WeightsError: Its backbone is unknown here; a ``local-dir:`` folder must still be where it was.
+    """
+    checkpoint = read_checkpoint(path)
+    metadata = dict(checkpoint.metadata)
+    try:
+        student = Student(
+            create_backbone(metadata["backbone"], pretrained=False),
+            embedding_dim=metadata["embedding_dim"],
+            attention_channels=metadata["attention_channels"],
+            attention_scaling=metadata["attention_scaling"],
+            batchnorm=metadata["batchnorm"],
+            generator=generator_for(0, "overwritten by the checkpoint"),
+        )
+    except KeyError as error:
+        raise CheckpointError(f"{path}: it does not say its {error.args[0]}; train again") from error
+    checkpoint.load_module("student", student)
+    return student.eval(), metadata
+
+
+def load_newest_student(run: Path) -> tuple[Student, dict[str, Any]]:
+    """Build the student of a run's newest checkpoint; see :func:`load_student`.
+
+    Raises:
+        CheckpointError: The run has none, or it cannot be loaded.
+    """
+    path = newest_checkpoint(run / "checkpoints")
+    if path is None:
+        raise CheckpointError(f"{run}: no checkpoint; run train first")
+    return load_student(path)

@@ -1,0 +1,327 @@
+"""The training loop: steps, schedule, checkpoints, and what is told about them."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from leadpp.engine.record import EpochMeter, Figures, MetricsLog
+from leadpp.engine.runtime import Progress
+from leadpp.engine.step import Lessons, Scores, StepPlan, remember, score_step
+from leadpp.errors import CheckpointError, LeadppError
+from leadpp.functional.objective import Objective, TermName, total
+from leadpp.functional.schedule import Schedule, learning_rate
+from leadpp.io.checkpoint import (
+    checkpoint_path,
+    keep_newest,
+    newest_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
+from leadpp.models.learner import Learner
+from leadpp.models.student import Student
+
+_IDENTITY = frozenset({"backbone", "fingerprint", "seed", "batch_size"})
+"""What must be the same for a training to go on; the rate and the number of epochs, for instance, may change."""
+_TERMS: tuple[TermName, ...] = get_args(TermName)
+
+Monitor = Callable[[Student], Figures]
+
+
+class Batches(Protocol):
+    """Batches of views, epoch by epoch."""
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches in one epoch."""
+        ...
+
+    def epoch(self, epoch: int, /) -> Iterator[dict[str, Tensor]]:
+        """Yield the batches of an epoch, counted from 0: views by name, uint8 (B, 3, S, S)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopPlan:
+    """How long, how fast and how carefully to learn."""
+
+    epochs: int
+    """Passes over the photographs."""
+    batch_size: int
+    """Photographs in a step."""
+    learning_rate: float = 0.02
+    """Peak rate of SGD."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 5e-4
+    """Weight decay of SGD."""
+    schedule: Schedule = "cosine-step"
+    """How the rate goes from step to step; see :func:`~leadpp.functional.schedule.learning_rate`."""
+    warmup_epochs: float = 1.0
+    """Linear rise of the rate, in epochs."""
+    clip_norm: float = 0.0
+    """Largest norm of the gradient; 0 does not clip."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the encoders; the gradients of fp16 are scaled so that they do not vanish."""
+    monitor_every: int = 1
+    """Epochs between two calls of the monitor; 0 never calls it."""
+    checkpoint_every: int = 10
+    """Epochs between two checkpoints; there is always one after the last epoch."""
+    checkpoint_keep: int = 2
+    """How many checkpoints to keep; 0 keeps all."""
+
+
+class Trainer:
+    """Trains a learner; everything it knows after an epoch is in the checkpoint, so that it can go on from there.
+
+    Args:
+        learner: Query encoder, key encoder and queues.
+        objective: What is minimised.
+        order: The order of events in a step.
+        loop: How long, how fast and how carefully.
+        lessons: Teacher and prototypes; None learns without.
+        run: The run folder; ``checkpoints/`` and ``metrics.jsonl`` are written in it.
+        metadata: What checkpoints say about the learner besides epoch and step.
+        progress: Who is told.
+        monitor: Measures the student between epochs, in evaluation mode.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        *,
+        objective: Objective,
+        order: StepPlan,
+        loop: LoopPlan,
+        lessons: Lessons | None,
+        run: Path,
+        metadata: Mapping[str, Any],
+        progress: Progress,
+        monitor: Monitor | None = None,
+    ) -> None:
+        self.learner = learner
+        self._objective, self._order, self._loop, self._lessons = objective, order, loop, lessons
+        self._run, self._folder, self._metadata = run, run / "checkpoints", dict(metadata)
+        self._progress, self._monitor = progress, monitor
+        self._optimizer = torch.optim.SGD(
+            learner.student.parameters(),
+            lr=loop.learning_rate,
+            momentum=loop.momentum,
+            weight_decay=loop.weight_decay,
+        )
+        self._scaler = torch.amp.GradScaler(learner.device.type, enabled=loop.precision == "fp16")
+        self._state = _State()
+        self._meter = EpochMeter()
+        self._keep_older = False  # checkpoints of an earlier training give way to the first of this one
+
+    def resume(self) -> int:
+        """Load the newest checkpoint of the run folder, if there is one, and return its epoch (0: from the start).
+
+        Raises:
+            CheckpointError: It is damaged, or of another backbone, seed, batch, data set or queue size.
+        """
+        path = newest_checkpoint(self._folder)
+        if path is None:
+            return 0
+        checkpoint = read_checkpoint(path)
+        for name in sorted(_IDENTITY & self._metadata.keys()):
+            found, expected = checkpoint.metadata.get(name), self._metadata[name]
+            if found != expected:
+                raise CheckpointError(
+                    f"{path}: it was trained with {name} {found!r}, this training has {expected!r}; "
+                    "give it the same, or train from the start (without --resume)"
+                )
+        for name, module in self._modules().items():
+            checkpoint.load_module(name, module)
+        checkpoint.load_optimizer(self._optimizer)
+        self._scaler.load_state_dict(checkpoint.metadata["scaler"])
+        self._state = _State(**checkpoint.metadata["state"])
+        self._keep_older = True
+        return self._state.epoch
+
+    def fit(self, batches: Batches) -> dict[str, Any]:
+        """Train to the last epoch.
+
+        Returns:
+            Ready for JSON: epochs and steps in all, images, seconds and images_per_s of this call, terms (means of the
+            last epoch), monitor (its last figures) and checkpoint (its path within the run folder).
+
+        Raises:
+            LeadppError: The loss or its gradient is not finite, or the disk refused. Checkpoints stay as they were.
+        """
+        per_epoch, started = batches.batches_per_epoch, time.perf_counter()
+        epochs_left = max(0, self._loop.epochs - self._state.epoch)
+        log = MetricsLog(self._run, since_step=self._state.step)
+        images = 0
+        try:
+            for views in self._progress.track(
+                self._stream(batches),
+                total=epochs_left * per_epoch * self._loop.batch_size,
+                what="training",
+                size=_rows,
+                describe=self._describe,
+            ):
+                figures = self._train_on(views, per_epoch=per_epoch)
+                log.write("step", epoch=self._state.epoch + 1, step=self._state.step, values=figures)
+                images += _rows(views)
+                if self._state.step % per_epoch == 0:
+                    self._end_epoch(log)
+        finally:
+            log.close()
+        return self._results(images=images, seconds=time.perf_counter() - started)
+
+    def _stream(self, batches: Batches) -> Iterator[dict[str, Tensor]]:
+        for epoch in range(self._state.epoch, self._loop.epochs):
+            self._meter = EpochMeter()
+            self.learner.train()
+            yield from batches.epoch(epoch)
+
+    def _train_on(self, views: Mapping[str, Tensor], *, per_epoch: int) -> Figures:
+        """Score a batch, follow the gradient, remember the keys; return what there is to tell of it."""
+        wanted = self._objective.views(taught=self._lessons is not None)
+        on_device = {name: views[name].to(self.learner.device, non_blocking=True) for name in wanted}
+        rate = self._set_rate(per_epoch)
+        scores = score_step(self.learner, on_device, objective=self._objective, plan=self._order, lessons=self._lessons)
+        parts = self._objective.reduce(scores.terms)
+        loss = total(parts)
+
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(self._scaler.scale(loss))
+        self._scaler.unscale_(self._optimizer)
+        norm = self._clip()
+        figures = _figures(scores, parts, loss=loss, norm=norm) | {"learning_rate": rate}
+        self._check_finite(figures)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        remember(self.learner, scores.pending)
+
+        self._state.step += 1
+        self._meter.add(figures, next(iter(scores.queries.values())).embedding)
+        return figures
+
+    def _set_rate(self, per_epoch: int) -> float:
+        loop = self._loop
+        rate = learning_rate(
+            loop.schedule,
+            self._state.step,
+            steps_per_epoch=per_epoch,
+            epochs=loop.epochs,
+            warmup_epochs=loop.warmup_epochs,
+            peak=loop.learning_rate,
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _clip(self) -> Tensor:
+        """Clip the gradient if so planned, and return the norm that it had."""
+        with_gradient = [weight for weight in self.learner.student.parameters() if weight.grad is not None]
+        norm = get_total_norm([weight.grad for weight in with_gradient if weight.grad is not None])
+        if self._loop.clip_norm > 0:
+            clip_grads_with_norm_(with_gradient, self._loop.clip_norm, norm)
+        return norm
+
+    def _check_finite(self, figures: Figures) -> None:
+        # With fp16 the scaler meets gradients that overflow by leaving the step out and scaling less.
+        watched = set(figures) - ({"gradient_norm"} if self._scaler.is_enabled() else set())
+        odd = sorted(name for name in watched if not math.isfinite(figures[name]))
+        if odd:
+            raise LeadppError(
+                f"epoch {self._state.epoch + 1}, step {self._state.step + 1}: {', '.join(odd)} is not finite, so the "
+                "training stops and its checkpoints stay as they were; lower train.learning_rate, or set "
+                "train.clip_norm (5, say) or a longer train.warmup_epochs, and train with --resume or again"
+            )
+
+    def _end_epoch(self, log: MetricsLog) -> None:
+        state, loop = self._state, self._loop
+        state.epoch += 1
+        summary = self._meter.summary() | self._queue_fill()
+        log.write("epoch", epoch=state.epoch, step=state.step, values=summary)
+        state.terms = {name: value for name, value in summary.items() if name in {"loss", *_TERMS}}
+        last = state.epoch == loop.epochs
+        if self._monitor is not None and loop.monitor_every and (state.epoch % loop.monitor_every == 0 or last):
+            self.learner.eval()
+            state.monitor = dict(self._monitor(self.learner.student))
+            log.write("monitor", epoch=state.epoch, step=state.step, values=state.monitor)
+        if state.epoch % loop.checkpoint_every == 0 or last:
+            self._save()
+        self._progress.note(self._line(summary))
+
+    def _save(self) -> None:
+        path = checkpoint_path(self._folder, epoch=self._state.epoch)
+        metadata = self._metadata | {
+            "epoch": self._state.epoch,
+            "step": self._state.step,
+            "state": dataclasses.asdict(self._state),
+            "scaler": self._scaler.state_dict(),
+        }
+        save_checkpoint(path, modules=self._modules(), optimizer=self._optimizer, metadata=metadata)
+        keep_newest(self._folder, path, keep=self._loop.checkpoint_keep if self._keep_older else 1)
+        self._keep_older = True
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"student": self.learner.student, "key": self.learner.key, "queues": self.learner.queues}
+
+    def _queue_fill(self) -> Figures:
+        """Return the share of each queue that holds real keys."""
+        queues = {name: self.learner.queue(name) for name in self._objective.queues()}
+        return {f"queue_fill_{name}": queue.fill / queue.size for name, queue in queues.items()}
+
+    def _describe(self) -> str:
+        latest = self._meter.latest
+        terms = ", ".join(f"{name} {latest[name]:.3f}" for name in ("loss", *_TERMS) if name in latest)
+        return f"epoch {self._state.epoch + 1}/{self._loop.epochs}, {terms}"
+
+    def _line(self, summary: Figures) -> str:
+        state = self._state
+        words = [f"loss {summary['loss']:.4f}", f"{summary['images_per_s']:.1f} images/s"]
+        if self._monitor is not None and state.monitor:
+            words += [f"{name} {value:.4f}" for name, value in state.monitor.items()]
+        return f"  epoch {state.epoch}/{self._loop.epochs}: {', '.join(words)}"
+
+    def _results(self, *, images: int, seconds: float) -> dict[str, Any]:
+        newest = newest_checkpoint(self._folder)
+        return {
+            "epochs": self._state.epoch,
+            "steps": self._state.step,
+            "images": images,
+            "seconds": seconds,
+            "images_per_s": images / seconds,
+            "terms": self._state.terms,
+            "monitor": self._state.monitor,
+            "checkpoint": newest.relative_to(self._run).as_posix() if newest else None,
+        }
+
+
+@dataclass(kw_only=True)
+class _State:
+    """How far the training is, and the last figures of its epochs; travels in checkpoints."""
+
+    epoch: int = 0
+    step: int = 0
+    terms: Figures = field(default_factory=dict)
+    monitor: Figures = field(default_factory=dict)
+
+
+def _figures(scores: Scores, parts: Mapping[TermName, Tensor], *, loss: Tensor, norm: Tensor) -> Figures:
+    """Fetch what there is to tell of a step from the device, all at once."""
+    told: dict[str, Tensor] = {"loss": loss, **dict(parts.items()), "gradient_norm": norm}
+    if scores.lesson is not None:
+        told |= {
+            "contrast_weight": scores.terms.contrast_weight.mean(),
+            "distill_weight": scores.terms.distill_weight.mean(),
+            "teacher_entropy": scores.lesson.entropy.mean(),
+        }
+    values: list[float] = torch.stack([value.detach().float() for value in told.values()]).tolist()
+    return dict(zip(told, values, strict=True))
+
+
+def _rows(views: Mapping[str, Tensor]) -> int:
+    return len(next(iter(views.values())))

@@ -1,0 +1,243 @@
+"""Train the student: boxes and prototypes of the run in, checkpoints and metrics out."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leadpp import __version__
+from leadpp.config.tree import Config, LossConfig
+from leadpp.data.boxes import read_boxes
+from leadpp.data.index import ImageIndex, ImageRecord
+from leadpp.data.views import EvalSet, TrainLoader, ViewSet, eval_loader, train_loader
+from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
+from leadpp.engine.restore import describe_student
+from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
+from leadpp.engine.step import Lessons, StepPlan
+from leadpp.engine.trainer import LoopPlan, Trainer
+from leadpp.errors import ConfigError, LeadppError, TextError
+from leadpp.functional.objective import Objective, ViewName
+from leadpp.functional.randomness import generator_for
+from leadpp.models.backbone import create_backbone
+from leadpp.models.learner import Learner
+from leadpp.models.student import Student
+from leadpp.models.teacher import load_teacher
+from leadpp.text.prototypes import Prototypes, read_prototypes
+
+_WIDTH_WITHOUT_TEACHER = 512
+_LARGEST_QUEUE = 65_536
+_MONITOR_PHOTOGRAPHS = 2_000
+_MONITOR_SHARE = 0.2
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def train(
+    *, index: ImageIndex, run: Path, config: Config, resume: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train on the training photographs of an index.
+
+    Reads ``boxes.parquet`` where a term looks at objects, and ``prototypes.safetensors`` where there is a teacher;
+    writes ``checkpoints/``, ``metrics.jsonl`` and, where TensorBoard is installed, ``tensorboard/`` in the run folder.
+
+    Args:
+        index: The photographs; labels serve the monitor alone.
+        run: The run folder.
+        config: The settings.
+        resume: Go on from the newest checkpoint, if there is one.
+        progress: Who is told what is being done.
+
+    Returns:
+        Ready for JSON; see :meth:`~leadpp.engine.trainer.Trainer.fit`.
+
+    Raises:
+        LeadppError: Anything the user can mend.
+    """
+    progress = progress or SilentProgress()
+    device = pick_device(config.train.device)
+    objective = _objective(config.loss)
+    prototypes = _prototypes(run, config, objective, progress)
+    views = objective.views(taught=prototypes is not None)
+    if not views:
+        raise ConfigError(
+            "no term of the loss has weight (without a teacher nothing is distilled); raise one of loss.*"
+        )
+    records = index.usable("train")
+    loader = _loader(records, views, index=index, run=run, config=config, device=device)
+    lessons = _lessons(prototypes, config, device) if prototypes is not None else None
+    learner = _learner(config, objective, prototypes, photographs=len(records)).to(device)
+    trainer = Trainer(
+        learner,
+        objective=objective,
+        order=StepPlan(
+            forwards=config.train.forwards,
+            key_update=config.train.key_update,
+            key_momentum=config.train.key_momentum,
+            key_timing=config.train.key_timing,
+            autocast_dtype=_AUTOCAST[config.train.precision],
+        ),
+        loop=_loop(config),
+        lessons=lessons,
+        run=run,
+        metadata=_metadata(learner.student, config, index, prototypes),
+        progress=progress,
+        monitor=_monitor(records, index=index, config=config, device=device),
+    )
+    if resume and (done := trainer.resume()):
+        progress.note(f"going on after epoch {done}")
+    try:
+        return trainer.fit(loader)
+    except torch.OutOfMemoryError as error:
+        raise LeadppError(
+            f"{device} has too little memory for a batch of {config.train.batch_size}; lower train.batch_size or "
+            "input.size, or set train.precision bf16"
+        ) from error
+
+
+def _objective(loss: LossConfig) -> Objective:
+    return Objective(**{item.name: getattr(loss, item.name) for item in dataclasses.fields(Objective)})
+
+
+def _loop(config: Config) -> LoopPlan:
+    train, checkpoint = config.train, config.checkpoint
+    return LoopPlan(
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        learning_rate=train.learning_rate,
+        momentum=train.momentum,
+        weight_decay=train.weight_decay,
+        schedule=train.schedule,
+        warmup_epochs=train.warmup_epochs,
+        clip_norm=train.clip_norm,
+        precision=train.precision,
+        monitor_every=train.monitor_every,
+        checkpoint_every=checkpoint.every,
+        checkpoint_keep=checkpoint.keep,
+    )
+
+
+def _prototypes(run: Path, config: Config, objective: Objective, progress: Progress) -> Prototypes | None:
+    """Read what the teacher compares pictures with, or None where the student learns without a teacher."""
+    path = run / "prototypes.safetensors"
+    if config.teacher.use == "no" or not objective.asks_teacher():
+        return None
+    if config.teacher.use == "auto" and not path.exists():
+        progress.note("no prototypes in the run, so the student learns without a teacher (w_c = 1, no distillation)")
+        return None
+    if not path.exists():
+        raise TextError(f"{path}: no such file, but teacher.use is yes; give names, descriptions or prototypes")
+    prototypes = read_prototypes(path)
+    if len(prototypes.vectors) < 2:
+        raise TextError(f"{path}: one class only, but the teacher's doubt needs at least 2; set teacher.use to no")
+    if config.student.embedding_dim not in (0, prototypes.dim):
+        raise ConfigError(
+            f"student.embedding_dim is {config.student.embedding_dim}, but the prototypes are {prototypes.dim} wide; "
+            "leave it at 0, which takes their width"
+        )
+    return prototypes
+
+
+def _lessons(prototypes: Prototypes, config: Config, device: torch.device) -> Lessons:
+    settings = config.teacher
+    teacher = load_teacher(
+        model=settings.model,
+        pretrained=settings.pretrained,
+        factory=settings.factory,
+        normalization=settings.normalization,
+    )
+    prototypes.check_width(teacher.embedding_dim, of=f"the teacher {teacher.name}")
+    teacher.to(device)
+    return Lessons(teacher=teacher, prototypes=prototypes.vectors.to(device))
+
+
+def _learner(config: Config, objective: Objective, prototypes: Prototypes | None, *, photographs: int) -> Learner:
+    width = config.student.embedding_dim or (prototypes.dim if prototypes else _WIDTH_WITHOUT_TEACHER)
+    student = Student(
+        create_backbone(config.student.backbone),
+        embedding_dim=width,
+        attention_channels=config.student.attention_channels,
+        attention_scaling=config.student.attention_scaling,
+        batchnorm=config.student.batchnorm,
+        generator=generator_for(config.seed, "student heads"),
+    )
+    return Learner(
+        student,
+        queues=objective.queues(),
+        queue_size=config.train.queue_size or automatic_queue_size(photographs, batch_size=config.train.batch_size),
+        generator=generator_for(config.seed, "first negatives"),
+    )
+
+
+def automatic_queue_size(photographs: int, *, batch_size: int) -> int:
+    """Return the largest multiple of the batch that the training set holds, at most 65,536 or one batch.
+
+    >>> automatic_queue_size(5994, batch_size=64)
+    5952
+    """
+    return max(1, min(photographs, _LARGEST_QUEUE) // batch_size) * batch_size
+
+
+def _loader(
+    records: tuple[ImageRecord, ...],
+    views: tuple[ViewName, ...],
+    *,
+    index: ImageIndex,
+    run: Path,
+    config: Config,
+    device: torch.device,
+) -> TrainLoader:
+    sees_objects = any(view.startswith("object") for view in views)
+    samples = ViewSet(
+        records,
+        root=index.root,
+        size=config.input.size,
+        seed=config.seed,
+        crop_boxes_xyxy=read_boxes(run / "boxes.parquet", records).crop_xyxy if sees_objects else None,
+        views=views,
+    )
+    return train_loader(
+        samples,
+        batch_size=config.train.batch_size,
+        workers=worker_count(config.input.workers),
+        pin_memory=device.type == "cuda",
+    )
+
+
+def _monitor(
+    records: tuple[ImageRecord, ...], *, index: ImageIndex, config: Config, device: torch.device
+) -> NeighbourMonitor | None:
+    """Set up the measuring between epochs: a fifth of the labelled training photographs ask, the others vote."""
+    labelled = [record for record in records if record.label is not None]
+    if config.train.monitor_every == 0 or len(labelled) < 2:
+        return None
+    generator = generator_for(config.seed, "monitor")
+    drawn = torch.randperm(len(labelled), generator=generator)[:_MONITOR_PHOTOGRAPHS].sort().values.tolist()
+    asked = [labelled[place] for place in drawn]
+    samples = EvalSet(asked, root=index.root, size=config.input.size, fit="center-crop")
+    return NeighbourMonitor(
+        eval_loader(
+            samples,
+            batch_size=config.evaluate.batch_size,
+            workers=worker_count(config.input.workers),
+            pin_memory=device.type == "cuda",
+        ),
+        labels=_labels(asked, index),
+        heldout=choose_heldout(len(asked), share=_MONITOR_SHARE, generator=generator),
+    )
+
+
+def _labels(records: list[ImageRecord], index: ImageIndex) -> Tensor:
+    return torch.tensor([index.class_index(record.label) for record in records if record.label is not None])
+
+
+def _metadata(student: Student, config: Config, index: ImageIndex, prototypes: Prototypes | None) -> dict[str, Any]:
+    return describe_student(student, backbone=config.student.backbone) | {
+        "input_size": config.input.size,
+        "batch_size": config.train.batch_size,
+        "seed": config.seed,
+        "preset": config.preset,
+        "class_count": len(prototypes.vectors) if prototypes else 0,
+        "fingerprint": index.digest(),
+        "code_version": __version__,
+    }
