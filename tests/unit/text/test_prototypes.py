@@ -141,6 +141,13 @@ def test_reference_files_that_hold_no_directions_are_refused(tmp_path: Path, con
     assert str(path) in str(caught.value)
 
 
+def test_a_file_written_on_a_gpu_is_read_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        path = _reference(tmp_path, torch.eye(3).half())
+    assert torch.equal(read_reference_prototypes(path).vectors, torch.eye(3))
+
+
 class _Trap:
     """An object that would make a file when it is unpickled without care."""
 

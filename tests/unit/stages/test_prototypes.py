@@ -1,0 +1,263 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from leadpp.config.tree import Config, TeacherConfig, TextConfig, TrainConfig
+from leadpp.data.index import ImageIndex
+from leadpp.engine.runtime import SilentProgress
+from leadpp.errors import ArtifactError, TextError, WeightsError
+from leadpp.io.artifacts import file_digest
+from leadpp.stages.prototypes import build_prototypes
+from leadpp.text.descriptions import read_descriptions
+from leadpp.text.prototypes import Prototypes, read_prototypes, write_prototypes
+from tests.unit.models.tiny_clip import CONTEXT, DIM, write_tiny_clip
+
+CLASSES = ("001.Black_footed_Albatross", "002.F/A-18", "003.Wren")
+Match = Literal["exact", "subset", "free"]
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_clip(tmp_path_factory.mktemp("clip"))
+
+
+def _index(*classes: str) -> ImageIndex:
+    return ImageIndex(root=Path("photographs"), source="folder", classes=classes, records=(), split_origin="given")
+
+
+def _config(clip: Path, text: TextConfig | None = None) -> Config:
+    return Config(
+        teacher=TeacherConfig(model=f"local-dir:{clip}"), text=text or TextConfig(), train=TrainConfig(device="cpu")
+    )
+
+
+def _names(folder: Path, *names: str) -> Path:
+    path = folder / "names.txt"
+    path.write_text("\n".join(names), encoding="utf-8")
+    return path
+
+
+def _reference(folder: Path, count: int = 3) -> tuple[Path, Tensor]:
+    vectors = torch.nn.functional.normalize(torch.randn(count, 8, generator=torch.Generator().manual_seed(3)), dim=1)
+    torch.save(vectors.half(), folder / "bird_text_tensor.pt")
+    return folder / "bird_text_tensor.pt", vectors
+
+
+def _tower(clip: Path, texts: Sequence[str]) -> Tensor:
+    """The rows of an open_clip model that is loaded and asked without leadpp."""
+    import open_clip
+
+    model = open_clip.create_model(f"local-dir:{clip}").eval()
+    with torch.no_grad():
+        rows: Tensor = model.encode_text(open_clip.tokenize(list(texts), context_length=CONTEXT))
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+def test_descriptions_come_in_the_order_of_the_classes_under_their_true_names(tmp_path: Path, clip: Path) -> None:
+    table = tmp_path / "texts.csv"
+    table.write_text("class name,description\nWren,Tiny.\nBlack-footed albatross,Dark.\nFA-18,A jet.\n")
+    results = build_prototypes(index=_index(*CLASSES), run=tmp_path, config=_config(clip), descriptions=table)
+    made = read_prototypes(tmp_path / "prototypes.safetensors")
+    assert made.names == CLASSES
+    assert made.texts == ("Dark.", "A jet.", "Tiny.")
+    assert torch.allclose(made.vectors, _tower(clip, made.texts), atol=1e-5)
+    assert made.template is None
+    assert made.model == f"local-dir:{clip}"
+    assert made.made == f"descriptions texts.csv (BLAKE2b {file_digest(table)})"
+    assert read_descriptions(tmp_path / "descriptions.csv") == dict(zip(CLASSES, made.texts, strict=True))
+    assert results == {
+        "classes": 3,
+        "dim": DIM,
+        "model": f"local-dir:{clip}",
+        "names_known": True,
+        "texts": 3,
+        "pieces": 3,
+        "longest_tokens": 5,
+    }
+
+
+def test_class_names_serve_where_nothing_is_given(tmp_path: Path, clip: Path) -> None:
+    build_prototypes(index=_index(*CLASSES), run=tmp_path, config=_config(clip, TextConfig(template="one {}!")))
+    made = read_prototypes(tmp_path / "prototypes.safetensors")
+    assert made.names == CLASSES
+    assert made.texts == ("one Black footed Albatross!", "one F/A-18!", "one Wren!")
+    assert torch.allclose(made.vectors, _tower(clip, made.texts), atol=1e-5)
+    assert made.template == "one {}!"
+
+
+def test_a_list_of_names_serves_unlabelled_data_as_it_is(tmp_path: Path, clip: Path) -> None:
+    names = _names(tmp_path, "Wren", "Auk")
+    build_prototypes(index=_index(), run=tmp_path, config=_config(clip), names=names)
+    made = read_prototypes(tmp_path / "prototypes.safetensors")
+    assert made.names == ("Wren", "Auk")
+    assert made.texts == ("a photo of a Wren.", "a photo of a Auk.")
+
+
+@pytest.mark.parametrize(
+    ("match", "expected"), [("subset", ("wren", "auk")), ("free", ("Gull", "Auk", "Wren")), ("exact", None)]
+)
+def test_extra_names_are_refused_dropped_or_kept(
+    tmp_path: Path, clip: Path, match: Match, expected: tuple[str, ...] | None
+) -> None:
+    names = _names(tmp_path, "Gull", "Auk", "Wren")
+    index, config = _index("wren", "auk"), _config(clip, TextConfig(match=match))
+    if expected is None:
+        with pytest.raises(TextError, match="1 of 3 texts have no class: 'Gull'"):
+            build_prototypes(index=index, run=tmp_path, config=config, names=names)
+        assert not (tmp_path / "prototypes.safetensors").exists()
+    else:
+        results = build_prototypes(index=index, run=tmp_path, config=config, names=names)
+        assert read_prototypes(tmp_path / "prototypes.safetensors").names == expected
+        assert results["texts"] == len(expected)
+
+
+def test_names_are_matched_before_the_teacher_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match="have no text"):
+        build_prototypes(
+            index=_index("wren", "auk"),
+            run=tmp_path,
+            config=_config(tmp_path / "absent"),
+            names=_names(tmp_path, "Wren", "Awk"),
+        )
+    with pytest.raises(WeightsError, match="absent: no such folder"):
+        build_prototypes(index=_index("wren", "auk"), run=tmp_path, config=_config(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("long_text", ["split", "cut"])
+def test_long_texts_are_told_of(tmp_path: Path, clip: Path, long_text: Literal["split", "cut"]) -> None:
+    table = tmp_path / "texts.json"
+    text = "The wren is small and brown. Its tail points up. It sings loudly."
+    table.write_text(f'{{"Wren": "{text}", "Auk": "Black."}}', encoding="utf-8")
+    progress = SilentProgress()
+    results = build_prototypes(
+        index=_index(),
+        run=tmp_path,
+        config=_config(clip, TextConfig(long_text=long_text)),
+        descriptions=table,
+        progress=progress,
+    )
+    made = read_prototypes(tmp_path / "prototypes.safetensors")
+    assert made.long_text == long_text
+    assert results["longest_tokens"] == 2 + len(text.replace(".", " .").split())
+    if long_text == "cut":
+        assert torch.allclose(made.vectors[:1], _tower(clip, [text]), atol=1e-5)
+        assert results["pieces"] == 2
+        assert progress.notes == [f"1 of 2 texts are longer than {made.model} reads: cut"]
+    else:
+        parts = _tower(clip, ["The wren is small and brown.", "Its tail points up. It sings loudly."])
+        # 7 tokens against 5 + 4, full stops included
+        mean = (7 * parts[0] + 9 * parts[1]) / 16
+        assert torch.allclose(made.vectors[0], mean / mean.norm(), atol=1e-5)
+        assert results["pieces"] == 3
+        assert progress.notes == [f"1 of 2 texts are longer than {made.model} reads: split and averaged"]
+
+
+def test_reference_vectors_without_names_keep_their_order_and_name_nobody(tmp_path: Path) -> None:
+    path, vectors = _reference(tmp_path)
+    (tmp_path / "descriptions.csv").write_text("from an earlier build")
+    results = build_prototypes(index=_index(*CLASSES), run=tmp_path, config=Config(), prototypes=path)
+    made = read_prototypes(tmp_path / "prototypes.safetensors")
+    assert torch.allclose(made.vectors, vectors, atol=1e-3)
+    assert made.names is None
+    assert results == {"classes": 3, "dim": 8, "model": "", "names_known": False}
+    assert not (tmp_path / "descriptions.csv").exists()
+
+
+def test_reference_vectors_get_names_and_with_them_the_order_of_the_classes(tmp_path: Path) -> None:
+    path, vectors = _reference(tmp_path)
+    names = _names(tmp_path, "Wren", "Black footed Albatross", "FA-18")
+    results = build_prototypes(index=_index(*CLASSES), run=tmp_path, config=Config(), names=names, prototypes=path)
+    made = read_prototypes(tmp_path / "prototypes.safetensors")
+    assert made.names == CLASSES
+    assert torch.allclose(made.vectors, vectors[[1, 2, 0]], atol=1e-3)
+    assert results["names_known"]
+
+
+def test_vectors_without_names_must_be_as_many_as_the_classes_unless_they_are_free(tmp_path: Path) -> None:
+    path, _ = _reference(tmp_path, count=4)
+    with pytest.raises(TextError, match="the data have 3 classes, but there are 4 prototypes"):
+        build_prototypes(index=_index(*CLASSES), run=tmp_path, config=Config(), prototypes=path)
+    free = Config(text=TextConfig(match="free"))
+    assert build_prototypes(index=_index(*CLASSES), run=tmp_path, config=free, prototypes=path)["classes"] == 4
+    assert build_prototypes(index=_index(), run=tmp_path, config=Config(), prototypes=path)["classes"] == 4
+
+
+def test_the_wrong_count_of_names_is_refused(tmp_path: Path) -> None:
+    path, _ = _reference(tmp_path)
+    with pytest.raises(TextError, match=r"names\.txt for .*\.pt: 2 names for 3 prototypes"):
+        build_prototypes(
+            index=_index(), run=tmp_path, config=Config(), names=_names(tmp_path, "a", "b"), prototypes=path
+        )
+
+
+def test_prototypes_of_another_run_are_taken_over_with_all_they_carry(tmp_path: Path) -> None:
+    _, vectors = _reference(tmp_path)
+    own = Prototypes(vectors=vectors, names=("Wren", "FA-18", "black footed albatross"), texts=("x", "y", "z"))
+    write_prototypes(tmp_path / "other.safetensors", own)
+    build_prototypes(
+        index=_index(*CLASSES), run=tmp_path / "run", config=Config(), prototypes=tmp_path / "other.safetensors"
+    )
+    made = read_prototypes(tmp_path / "run" / "prototypes.safetensors")
+    assert torch.equal(made.vectors, vectors[[2, 1, 0]])
+    assert read_descriptions(tmp_path / "run" / "descriptions.csv") == dict(zip(CLASSES, "zyx", strict=True))
+    with pytest.raises(TextError, match=r"holds its own names; leave .*names\.txt out"):
+        build_prototypes(
+            index=_index(),
+            run=tmp_path,
+            config=Config(),
+            names=_names(tmp_path, "a", "b", "c"),
+            prototypes=tmp_path / "other.safetensors",
+        )
+
+
+def test_sources_exclude_each_other(tmp_path: Path) -> None:
+    path, _ = _reference(tmp_path)
+    names = _names(tmp_path, "a", "b", "c")
+    with pytest.raises(TextError, match="either descriptions or prototypes"):
+        build_prototypes(index=_index(), run=tmp_path, config=Config(), descriptions=names, prototypes=path)
+    with pytest.raises(TextError, match="either names or descriptions"):
+        build_prototypes(index=_index(), run=tmp_path, config=Config(), names=names, descriptions=names)
+
+
+def test_without_names_and_labels_there_is_nothing_to_start_from(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match=r"photographs has no labels.*give --names, --descriptions or --prototypes"):
+        build_prototypes(index=_index(), run=tmp_path, config=Config())
+
+
+def test_one_prototype_is_too_few(tmp_path: Path) -> None:
+    path, _ = _reference(tmp_path, count=1)
+    with pytest.raises(TextError, match="at least two are needed"):
+        build_prototypes(index=_index(), run=tmp_path, config=Config(), prototypes=path)
+
+
+def test_other_files_and_other_places_are_refused(tmp_path: Path) -> None:
+    path, _ = _reference(tmp_path)
+    with pytest.raises(TextError, match=r"as \.safetensors or as the reference's \.pt, found '\.npy'"):
+        build_prototypes(index=_index(), run=tmp_path, config=Config(), prototypes=tmp_path / "x.npy")
+    (tmp_path / "run").write_text("")
+    with pytest.raises(ArtifactError, match="a file stands where a folder is meant"):
+        build_prototypes(index=_index(), run=tmp_path / "run", config=Config(), prototypes=path)
+
+
+FACTORY = """
+import torch
+
+class Uneven:
+    embedding_dim = 5
+    name = "uneven"
+    def encode_images(self, images): ...
+    def encode_texts(self, texts): return torch.ones(len(texts), 4)
+    def to(self, device): ...
+"""
+
+
+def test_a_teacher_whose_towers_differ_in_width_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uneven_teacher.py").write_text(FACTORY, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = Config(teacher=TeacherConfig(factory="uneven_teacher:Uneven"), train=TrainConfig(device="cpu"))
+    with pytest.raises(TextError, match="4 wide, but the image tower of uneven is 5 wide"):
+        build_prototypes(index=_index("a", "b"), run=tmp_path, config=config)
