@@ -50,7 +50,7 @@ def build_prototypes(
             raise TextError("give either descriptions or prototypes, not both")
         made = _arrange(_read(prototypes, names), index=index, match=config.text.match)
     else:
-        words, plan = _gather(index=index, config=config, names=names, descriptions=descriptions)
+        words, plan = _gather(index=index, config=config, names=names, descriptions=descriptions, progress=progress)
         made, encoded = _encode(_select(words, index, config.text.match), plan=plan, config=config, progress=progress)
     if len(made.vectors) < 2:
         raise TextError("found one prototype; at least two are needed, because with one there is nothing to tell apart")
@@ -112,7 +112,7 @@ def _arrange(found: Prototypes, *, index: ImageIndex, match: str) -> Prototypes:
 
 
 def _gather(
-    *, index: ImageIndex, config: Config, names: Path | None, descriptions: Path | None
+    *, index: ImageIndex, config: Config, names: Path | None, descriptions: Path | None, progress: Progress
 ) -> tuple[dict[str, str], dict[str, str | None]]:
     """Texts by name, and what is to be recorded about how they came to be."""
     template = config.text.template
@@ -120,7 +120,7 @@ def _gather(
         if names is not None:
             raise TextError("give either names or descriptions, not both; descriptions hold the names")
         made = f"descriptions {descriptions.name} (BLAKE2b {file_digest(descriptions)})"
-        return read_descriptions(descriptions), {"made": made, "template": None}
+        return read_descriptions(descriptions, notify=progress.note), {"made": made, "template": None}
     if names is not None:
         known, origin = read_names(names), f"names {names.name} (BLAKE2b {file_digest(names)})"
     elif index.labelled:

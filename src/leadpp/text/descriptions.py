@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,27 @@ _NAME_TITLES = frozenset({"classname", "class", "classes", "name", "names", "lab
 _TEXT_TITLES = frozenset({"description", "descriptions", "text", "texts", "caption", "prompt"})
 
 
-def read_descriptions(path: Path) -> dict[str, str]:
+def _say_nothing(message: str) -> None:
+    del message
+
+
+def read_descriptions(path: Path, *, notify: Callable[[str], None] = _say_nothing) -> dict[str, str]:
     """Read one description a class, in the file's order.
 
     A ``.json`` file is an object of ``{class: text}`` or ``{class: {"text": text, ...}}``. Anything else is CSV with
     the class name and the description in the first two columns, or wherever a header says they are. A header is
-    optional; further columns are ignored if the header names them and must be empty if not (the reference has a file
-    with an empty third column).
+    optional. Further columns are left out if the header has a place for them, and must be empty if not: the reference
+    has a file with a third column that has no title and holds a second text in two of its 200 rows.
+
+    Args:
+        path: A ``.json`` or CSV file, UTF-8.
+        notify: Told of texts that are left out because their column has no title.
 
     Raises:
         TextError: Missing, malformed, empty, a description that is empty, or a class that occurs twice.
     """
     words = read_words(path)
-    pairs = _json_pairs(path, words) if path.suffix.lower() == ".json" else _csv_pairs(path, words)
+    pairs = _json_pairs(path, words) if path.suffix.lower() == ".json" else _csv_pairs(path, words, notify)
     if not pairs:
         raise TextError(f"{path}: expected one description a class, found none")
     for where, name, text in pairs:
@@ -55,14 +63,10 @@ def write_descriptions(path: Path, *, names: Sequence[str], texts: Sequence[str]
 _Pair = tuple[str, str, str]  # where it stands, class name, description
 
 
-def _csv_pairs(path: Path, words: str) -> list[_Pair]:
+def _csv_pairs(path: Path, words: str, notify: Callable[[str], None]) -> list[_Pair]:
     reader = csv.reader(io.StringIO(words, newline=""), strict=True)
-    rows: list[tuple[int, list[str]]] = []
     try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if any(cells):
-                rows.append((reader.line_num, cells))
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise TextError(
             f"{path}, line {reader.line_num}: not valid CSV ({error}); put double quotes round each description"
@@ -70,17 +74,28 @@ def _csv_pairs(path: Path, words: str) -> list[_Pair]:
     if not rows:
         return []
     layout = _layout(rows[0][1])
-    return [_csv_pair(path, f"line {line}", cells, layout) for line, cells in rows[layout.header_rows :]]
+    rows = rows[layout.header_rows :]
+    for line, row in rows:
+        _check_row(f"{path}, line {line}", row, layout)
+    untitled = [row[layout.name].strip() for _, row in rows if layout.spare(row)]
+    if untitled:
+        notify(f"{path}: {len(untitled)} texts in a column without a title are left out, first of {untitled[0]!r}")
+    return [(f"line {line}", row[layout.name].strip(), row[layout.text].strip()) for line, row in rows]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Layout:
-    """Which columns hold what; ``named`` may be filled, all others must be empty."""
+    """Which columns hold what; ``titled`` are all with a title, ``width`` is how many the header has."""
 
     name: int = 0
     text: int = 1
-    named: frozenset[int] = frozenset({0, 1})
+    titled: frozenset[int] = frozenset({0, 1})
+    width: int = 2
     header_rows: int = 0
+
+    def spare(self, row: Sequence[str]) -> list[str]:
+        """Cells with something in them that no title speaks of."""
+        return [cell for column, cell in enumerate(row) if column not in self.titled and cell.strip()]
 
 
 def _layout(first: Sequence[str]) -> _Layout:
@@ -89,23 +104,21 @@ def _layout(first: Sequence[str]) -> _Layout:
     texts = [column for column, title in enumerate(titles) if title in _TEXT_TITLES]
     if not names or not texts:
         return _Layout()
-    named = frozenset(column for column, title in enumerate(titles) if title)
-    return _Layout(name=names[0], text=texts[0], named=named, header_rows=1)
+    titled = frozenset(column for column, title in enumerate(titles) if title)
+    return _Layout(name=names[0], text=texts[0], titled=titled, width=len(titles), header_rows=1)
 
 
-def _csv_pair(path: Path, where: str, cells: Sequence[str], layout: _Layout) -> _Pair:
-    if any(cell for column, cell in enumerate(cells) if column not in layout.named):
+def _check_row(where: str, row: Sequence[str], layout: _Layout) -> None:
+    # A description with bare commas runs on into further cells: beyond the header, or after a space.
+    if any(cell.strip() for cell in row[layout.width :]) or any(cell[0].isspace() for cell in layout.spare(row)):
         raise TextError(
-            f"{path}, {where}: expected a class name and a description, found {len(cells)} columns; "
+            f"{where}: expected a class name and a description, found {len(row)} columns; "
             "put double quotes round a description that contains commas"
         )
-    if len(cells) <= max(layout.name, layout.text):
-        raise TextError(
-            f"{path}, {where}: expected `class name,description`, found {len(cells)} column: {cells[0][:40]!r}"
-        )
-    if not cells[layout.name]:
-        raise TextError(f"{path}, {where}: a description without a class name; write the name in front of it")
-    return where, cells[layout.name], cells[layout.text]
+    if len(row) <= max(layout.name, layout.text):
+        raise TextError(f"{where}: expected `class name,description`, found {len(row)} column: {row[0][:40]!r}")
+    if not row[layout.name].strip():
+        raise TextError(f"{where}: a description without a class name; write the name in front of it")
 
 
 def _json_pairs(path: Path, words: str) -> list[_Pair]:

@@ -33,6 +33,20 @@ def test_the_forms_of_csv_say_the_same(tmp_path: Path, content: str) -> None:
     ]
 
 
+def test_texts_in_a_column_without_a_title_are_left_out_and_told_of(tmp_path: Path) -> None:
+    path = _file(tmp_path, 'class name,description,\nWren,"Small, brown.",\nAuk,Black.,"Black, white."\n')
+    told: list[str] = []
+    assert read_descriptions(path, notify=told.append) == {"Wren": "Small, brown.", "Auk": "Black."}
+    assert told == [f"{path}: 1 texts in a column without a title are left out, first of 'Auk'"]
+    assert read_descriptions(path) == {"Wren": "Small, brown.", "Auk": "Black."}
+
+
+def test_nothing_is_told_where_nothing_is_left_out(tmp_path: Path) -> None:
+    told: list[str] = []
+    read_descriptions(_file(tmp_path, "class name,description,,kind\nWren,Small., ,bird\n"), notify=told.append)
+    assert not told
+
+
 def test_quotes_and_line_breaks_inside_a_description_survive(tmp_path: Path) -> None:
     path = _file(tmp_path, 'class name,description\nWren,"A ""tiny"" bird.\nTail up."\n')
     assert read_descriptions(path) == {"Wren": 'A "tiny" bird.\nTail up.'}
