@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,10 @@ def replacing(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        partial.touch()
+        usual = stat.S_IMODE(partial.stat().st_mode)
         yield partial
+        partial.chmod(usual)  # safetensors makes files that only their owner can read
         with partial.open("rb+") as stream:
             os.fsync(stream.fileno())
         partial.replace(path)

@@ -161,5 +161,6 @@ def test_digest_is_of_the_bytes(tmp_path: Path) -> None:
 def test_written_files_can_be_read_by_others_of_the_group(tmp_path: Path) -> None:
     before = os.umask(0o022)
     artifacts.write_text(tmp_path / "a", "x")
+    artifacts.write_tensors(tmp_path / "b", {"x": torch.zeros(1)}, kind="thing")
     os.umask(before)
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o644
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"] == [0o644, 0o644]
