@@ -34,7 +34,9 @@ class FeatureNetwork(Protocol):
         """Return what the network computes before pooling."""
         ...
 
-    def forward_intermediates(self, images: Tensor, /, *, indices: int, output_fmt: str) -> tuple[Tensor, list[Tensor]]:
+    def forward_intermediates(
+        self, images: Tensor, /, *, indices: int, norm: bool, output_fmt: str
+    ) -> tuple[Tensor, list[Tensor]]:
         """Return the same, and the outputs of the last ``indices`` stages."""
         ...
 
@@ -93,28 +95,32 @@ class Backbone(nn.Module):
         return self._as_map(self.network.forward_features(self._normalize(images)), images)
 
     def forward_stages(self, images: Tensor, stages: int) -> list[Tensor]:
-        """Encode pictures to the last ``stages`` feature maps, from the earliest (finest) to the last.
+        """Encode pictures to the outputs of the last ``stages`` stages, from the earliest (finest) to the last.
 
-        The last map is exactly what :meth:`forward` returns; the ones before are what timm calls intermediates: the
-        output of each stage of a convolutional network, of each block of a transformer.
+        Stages are what timm calls intermediates: the stages of a convolutional network, the blocks of a transformer
+        (normalised as its last one is). They end before a head convolution such as EfficientNet's, so that the last
+        of them may have other channels than :meth:`forward` returns.
 
         Args:
             images: As in :meth:`forward`.
             stages: How many maps, at least 1.
 
+        Returns:
+            Maps (B, F_i, h_i, w_i). Of a network without intermediates, and one stage, what :meth:`forward` returns.
+
         Raises:
             WeightsError: The network has fewer stages, or does not give its intermediates.
         """
-        if stages == 1:
-            return [self(images)]
         if not hasattr(self.network, "forward_intermediates"):
+            if stages == 1:
+                return [self(images)]
             raise WeightsError(f"{self.name} gives only its last feature map, not the last {stages}; use stages 1")
         pixels = self._normalize(images)
         try:
-            last, maps = self.network.forward_intermediates(pixels, indices=stages, output_fmt="NCHW")
+            _, maps = self.network.forward_intermediates(pixels, indices=stages, norm=True, output_fmt="NCHW")
         except (AssertionError, IndexError, ValueError) as error:
             raise WeightsError(f"{self.name} does not have {stages} feature maps; ask for fewer stages") from error
-        return [*maps[:-1], self._as_map(last, images)]
+        return maps
 
     def _normalize(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]

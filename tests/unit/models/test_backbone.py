@@ -131,8 +131,8 @@ def test_gradients_reach_floating_point_pictures(make_folder: MakeFolder) -> Non
     assert images.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("architecture", ["test_resnet", "test_efficientnet", "test_vit"])
-def test_stages_end_in_the_last_map_and_go_from_fine_to_coarse(make_folder: MakeFolder, architecture: str) -> None:
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
+def test_stages_go_from_fine_to_coarse_and_end_in_the_last_map(make_folder: MakeFolder, architecture: str) -> None:
     backbone = create_backbone(f"local-dir:{make_folder(architecture)}")
     with torch.no_grad():
         maps = backbone.forward_stages(pictures(), 3)
@@ -140,6 +140,20 @@ def test_stages_end_in_the_last_map_and_go_from_fine_to_coarse(make_folder: Make
         torch.testing.assert_close(backbone.forward_stages(pictures(), 1)[0], maps[-1])
     sides = [tuple(each.shape[2:]) for each in maps]
     assert sides == ([(4, 6)] * 3 if architecture == "test_vit" else [(8, 12), (4, 6), (2, 3)])
+
+
+def test_stages_end_before_a_head_convolution(make_folder: MakeFolder) -> None:
+    folder = make_folder("test_efficientnet")
+    backbone = create_backbone(f"local-dir:{folder}")
+    network = plain_network(folder)
+    outputs: list[torch.Tensor] = []
+    hook = network.get_submodule("blocks").register_forward_hook(lambda _, __, output: outputs.append(output))
+    with torch.no_grad():
+        network(normalized(pictures()))
+        (last,) = backbone.forward_stages(pictures(), 1)
+    hook.remove()
+    torch.testing.assert_close(last, outputs[0])
+    assert last.shape[1] != backbone.feature_dim
 
 
 def test_too_many_stages_are_refused(make_folder: MakeFolder) -> None:

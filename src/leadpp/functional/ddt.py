@@ -1,0 +1,209 @@
+"""Deep descriptor transforming (Wei et al. 2019): what the photographs of a set have in common.
+
+Each position of a feature map is one descriptor in R^F. The first principal direction of all M descriptors tells the
+object, which the photographs share, from the backgrounds, which they do not. All that is needed of the descriptors are
+running sums, so that memory does not grow with M.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+SignRule = Literal["loading", "border", "norm"]
+SIGN_RULES: tuple[SignRule, ...] = ("loading", "border", "norm")
+
+
+class DescriptorStatistics:
+    """Running sums over descriptors, in float64, from which mean, covariance and the sign rules follow.
+
+    Attributes:
+        count: Descriptors seen, M.
+        total: Their sum, shape (F,).
+        second: Sum of their outer products, shape (F, F).
+        border_count: Descriptors on the border of their map.
+        border_total: Their sum, shape (F,).
+        norm_total: Sum of all descriptors' lengths.
+        norm_square: Sum of the squared lengths.
+        norm_weighted: Sum of descriptor times length, shape (F,).
+    """
+
+    def __init__(self, feature_dim: int, *, device: torch.device | str = "cpu") -> None:
+        """Start with no descriptors of ``feature_dim`` channels, on the device that will update them."""
+        sums = torch.zeros(feature_dim, dtype=torch.float64, device=device)
+        self.count = 0
+        self.total = sums.clone()
+        self.second = torch.zeros(feature_dim, feature_dim, dtype=torch.float64, device=device)
+        self.border_count = 0
+        self.border_total = sums.clone()
+        self.norm_total = 0.0
+        self.norm_square = 0.0
+        self.norm_weighted = sums.clone()
+
+    def update(self, descriptors: Tensor, *, border: Tensor | None = None) -> Self:
+        """Add descriptors.
+
+        Args:
+            descriptors: Shape (M, F).
+            border: Which of them lie on the border of their map, shape (M,), bool; none if left out.
+        """
+        rows = descriptors.to(self.total.device).double()
+        lengths = rows.norm(dim=1)
+        self.count += rows.shape[0]
+        self.total += rows.sum(dim=0)
+        self.second += rows.T @ rows
+        self.norm_total += float(lengths.sum())
+        self.norm_square += float(lengths.square().sum())
+        self.norm_weighted += lengths @ rows
+        if border is not None:
+            self.border_count += int(border.sum())
+            self.border_total += rows[border].sum(dim=0)
+        return self
+
+    def update_maps(self, maps: Tensor) -> Self:
+        """Add every position of feature maps; (B, F, h, w)."""
+        batch, channels, rows, columns = maps.shape
+        border = border_cells(rows, columns).to(self.total.device).flatten().repeat(batch)
+        return self.update(maps.permute(0, 2, 3, 1).reshape(-1, channels), border=border)
+
+    def add_zero_rows(self, count: int) -> Self:
+        """Count descriptors that are all zero, as the reference leaves one in its buffer per 64 photographs."""
+        self.count += count
+        return self
+
+    def merge(self, other: "DescriptorStatistics") -> Self:
+        """Add what another process has seen."""
+        for name, value in vars(other).items():
+            mine = getattr(self, name)
+            setattr(self, name, mine + (value.to(mine.device) if isinstance(value, Tensor) else value))
+        return self
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean descriptor, shape (F,), float64."""
+        return self.total / self.count
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariance of the descriptors (divided by M), shape (F, F), float64."""
+        return self.second / self.count - torch.outer(self.mean, self.mean)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Direction:
+    """The line through a set of descriptors that tells object from background."""
+
+    mean: Tensor
+    """Mean descriptor, shape (F,), float64."""
+    vector: Tensor
+    """Unit vector, shape (F,), float64; its sign is that of the chosen rule."""
+    spread: float
+    """Standard deviation of the descriptors along it; above 0."""
+    explained_frac: float
+    """Share of the total variance that lies along it."""
+    margins: dict[SignRule, float]
+    """What each rule says of this sign, from -1 (the other side is the object) to 1 (this side is)."""
+
+    @property
+    def disagreeing(self) -> tuple[SignRule, ...]:
+        """Rules that would have chosen the other side."""
+        return tuple(rule for rule, margin in self.margins.items() if margin < 0)
+
+
+def border_cells(rows: int, columns: int) -> Tensor:
+    """Mark the outermost ring of a grid; shape (rows, columns), bool."""
+    inner = torch.zeros(rows, columns, dtype=torch.bool)
+    inner[1:-1, 1:-1] = True
+    return ~inner
+
+
+def principal_direction(statistics: DescriptorStatistics, *, sign_rule: SignRule = "loading") -> Direction:
+    """Find the direction of the largest variance, and which side of it is the object.
+
+    An eigenvector has no sign of its own. Three rules give it one, each with a margin in [-1, 1]:
+
+    * ``loading``: the entry of largest magnitude is positive (scikit-learn from 1.5 on, and so the reference). Margin:
+      how much it exceeds the largest entry of the other sign, as a share of it.
+    * ``border``: the border of the maps scores lower than their inside. Margin: the difference in standard deviations,
+      through tanh.
+    * ``norm``: the score grows with the length of the descriptor. Margin: their correlation.
+
+    Args:
+        statistics: Sums over at least two different descriptors.
+        sign_rule: The rule to follow; a margin of exactly 0 keeps the sign of ``loading``.
+
+    Raises:
+        ValueError: The descriptors are all alike, or not finite.
+    """
+    covariance = statistics.covariance
+    if not bool(covariance.isfinite().all()):
+        raise ValueError("the descriptors are not finite")
+    vector = torch.linalg.eigh(covariance)[1][:, -1]
+    if _loading_margin(vector) < 0:
+        vector = -vector
+    direction = direction_along(statistics, vector)
+    return direction_along(statistics, -vector) if direction.margins[sign_rule] < 0 else direction
+
+
+def direction_along(statistics: DescriptorStatistics, vector: Tensor) -> Direction:
+    """Describe the descriptors along a given vector, whose sign is kept.
+
+    Args:
+        statistics: Sums over at least two different descriptors.
+        vector: Shape (F,), float64, not zero; it is scaled to unit length.
+
+    Raises:
+        ValueError: The descriptors do not vary along the vector.
+    """
+    unit = vector / vector.norm()
+    covariance = statistics.covariance
+    variance = float(unit @ covariance @ unit)
+    if not variance > 0:
+        raise ValueError("the descriptors do not vary along the vector, or are not finite")
+    spread = variance**0.5
+    return Direction(
+        mean=statistics.mean,
+        vector=unit,
+        spread=spread,
+        explained_frac=variance / float(covariance.diagonal().sum()),
+        margins={
+            "loading": _loading_margin(unit),
+            "border": _border_margin(statistics, unit, spread),
+            "norm": _norm_margin(statistics, unit, spread),
+        },
+    )
+
+
+def indicator_maps(maps: Tensor, *, mean: Tensor, vector: Tensor) -> Tensor:
+    """Project each position on the principal direction; (B, F, h, w), (F,), (F,) -> (B, h, w).
+
+    Returns:
+        Positive where a position resembles what the photographs have in common.
+    """
+    direction = vector.to(maps)
+    scores = torch.einsum("bfhw,f->bhw", maps, direction)
+    return scores - mean.to(maps) @ direction
+
+
+def _loading_margin(vector: Tensor) -> float:
+    high, low = max(float(vector.max()), 0.0), max(float(-vector.min()), 0.0)
+    return (high - low) / max(high, low)
+
+
+def _border_margin(statistics: DescriptorStatistics, vector: Tensor, spread: float) -> float:
+    inside = statistics.count - statistics.border_count
+    if statistics.border_count == 0 or inside == 0:
+        return 0.0
+    border_mean = statistics.border_total / statistics.border_count
+    inside_mean = (statistics.total - statistics.border_total) / inside
+    return float(torch.tanh((inside_mean - border_mean) @ vector / spread))
+
+
+def _norm_margin(statistics: DescriptorStatistics, vector: Tensor, spread: float) -> float:
+    mean_norm = statistics.norm_total / statistics.count
+    variance = statistics.norm_square / statistics.count - mean_norm**2
+    if variance <= torch.finfo(torch.float64).eps * mean_norm**2:
+        return 0.0
+    shared = (statistics.norm_weighted / statistics.count - mean_norm * statistics.mean) @ vector
+    return float(shared / (variance**0.5 * spread))
