@@ -6,7 +6,7 @@ Views are uint8; each network normalises for itself, on its own device.
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from PIL import Image
@@ -26,10 +26,8 @@ from leadpp.data.transforms import (
     fixed_view,
 )
 from leadpp.errors import DataError
+from leadpp.functional.objective import VIEW_NAMES, ViewName
 from leadpp.functional.randomness import generator_for
-
-ViewName = Literal["global_1", "global_2", "object_1", "object_2"]
-VIEW_NAMES: tuple[ViewName, ...] = ("global_1", "global_2", "object_1", "object_2")
 
 Batch = dict[str, Tensor]
 """Views by name, uint8 (B, 3, S, S), and ``index``, the samples' places among the records, int64 (B,)."""

@@ -17,19 +17,18 @@ from leadpp.data.images import read_image
 from leadpp.data.index import ImageRecord
 from leadpp.data.transforms import apply_augmentation, fixed_view
 from leadpp.data.views import (
-    VIEW_NAMES,
     Batch,
     EpochSampler,
     EvalSet,
     ProbeSet,
     SampleKey,
-    ViewName,
     ViewSet,
     eval_loader,
     read_photograph,
     train_loader,
 )
 from leadpp.errors import DataError
+from leadpp.functional.objective import VIEW_NAMES, ViewName
 
 COUNT, WIDTH, HEIGHT, SIZE = 7, 60, 48, 24
 

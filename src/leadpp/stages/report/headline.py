@@ -1,0 +1,124 @@
+"""The section of figures: the headline, the full table with differences to the frozen network, and the protocol."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from leadpp.stages.report.material import Absent, Material
+from leadpp.stages.report.wording import EN_DASH, decimals, is_figure, percent, shown
+
+_COLUMNS = {
+    "knn": "kNN",
+    "probe_heldout": "probe",
+    "rank1": "Rank-1",
+    "rank5": "Rank-5",
+    "map": "mAP",
+    "map_at_r": "MAP@R",
+    "purity10": "purity@10",
+    "cluster_accuracy": "clusters",
+    "nmi": "NMI",
+    "ari": "ARI",
+    "naming_student": "naming",
+}
+_EXPLAINED = {
+    "kNN": "share of test photographs named right by their 10 nearest training photographs",
+    "probe": "accuracy of a linear classifier on frozen features, its epoch chosen on a held-out part of train",
+    "Rank-1": "share of test photographs whose nearest other test photograph is of their class; Rank-5 among five",
+    "mAP": "mean average precision of retrieval inside the test photographs; MAP@R counts the first R only",
+    "purity@10": "share of class-mates among the ten nearest",
+    "clusters": "accuracy of k-means clusters under the best naming of them; NMI and ARI likewise",
+    "naming": "share of photographs whose nearest prototype is their class",
+}
+_TILES = ("knn", "probe_heldout", "rank1", "map")
+
+
+def headline(material: Material) -> dict[str, Any]:
+    """Make the figures of all encoders side by side, with their differences to the frozen network."""
+    rows = [{**row, **_named(row)} for row in material.rows]
+    if not rows:
+        raise Absent("evaluation.json has no rows.")
+    columns = {key: title for key, title in _COLUMNS.items() if any(is_figure(row.get(key)) for row in rows)}
+    sets = list(dict.fromkeys(row["set"] for row in rows))
+    groups = [{"set": name, "rows": _group([row for row in rows if row["set"] == name], columns)} for name in sets]
+    rest = sorted({key for row in rows for key, value in row.items() if is_figure(value)} - set(_COLUMNS))
+    return {
+        "tiles": _tiles(rows),
+        "columns": list(columns.values()),
+        "groups": groups,
+        "explained": {k: v for k, v in _EXPLAINED.items() if k in columns.values()},
+        "rest_columns": rest,
+        "rest": [(_title(row), row["set"], [shown(row.get(key)) for key in rest]) for row in rows],
+        "protocols": _protocols(rows),
+    }
+
+
+def _named(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Show one column of naming: each encoder's own."""
+    naming = row.get("naming_teacher") if row["encoder"] == "teacher" else row.get("naming_student")
+    return {"naming_teacher": None, "naming_student": naming}
+
+
+def _group(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    frozen = next((row for row in rows if row["encoder"] == "frozen"), None)
+    best = {key: max((row[key] for row in rows if is_figure(row.get(key))), default=None) for key in columns}
+    return [
+        {
+            "title": _title(row),
+            "encoder": row["encoder"],
+            "cells": [_cell(row, key, best=best[key], frozen=frozen) for key in columns],
+        }
+        for row in rows
+    ]
+
+
+def _cell(row: Mapping[str, Any], key: str, *, best: float | None, frozen: Mapping[str, Any] | None) -> dict[str, Any]:
+    value = row.get(key)
+    if not is_figure(value):
+        return {"text": EN_DASH, "best": False, "change": None}
+    compared = row["encoder"] == "student" and frozen is not None and is_figure(frozen.get(key))
+    return {
+        "text": percent(value),
+        "best": value == best,
+        "change": _change(value, frozen[key]) if compared and frozen is not None else None,
+    }
+
+
+def _tiles(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    first = rows[0]
+    frozen = next((row for row in rows if row["encoder"] == "frozen" and row["set"] == first["set"]), None)
+    tiles = [
+        {
+            "name": _COLUMNS[key],
+            "text": percent(first[key]),
+            "change": _change(first[key], frozen[key])
+            if frozen is not None and first is not frozen and is_figure(frozen.get(key))
+            else None,
+        }
+        for key in _TILES
+        if is_figure(first.get(key))
+    ]
+    return {"of": f"{_title(first)}, {first['set']}", "tiles": tiles}
+
+
+def _change(value: float, frozen: float) -> dict[str, str]:
+    points = round(100 * (value - frozen), 1)
+    direction = "same" if points == 0 else "up" if points > 0 else "down"
+    return {"text": decimals(points, 1, signed=True), "direction": direction}
+
+
+def _protocols(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Tell once what all rows share, and by row what they do not."""
+    protocols = [row.get("protocol") or {} for row in rows]
+    shared = {
+        key: shown(value)
+        for key, value in protocols[0].items()
+        if all(other.get(key) == value for other in protocols[1:])
+    }
+    own = [
+        (f"{_title(row)}, {row['set']}", {key: shown(value) for key, value in protocol.items() if key not in shared})
+        for row, protocol in zip(rows, protocols, strict=True)
+    ]
+    return {"shared": shared, "own": [(name, items) for name, items in own if items]}
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    return f"{row['encoder']} · {row['feature']}"

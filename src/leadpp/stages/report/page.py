@@ -1,0 +1,100 @@
+"""The page: which sections it has, in which order, and what stands in place of one that has nothing to show."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from leadpp.config.tree import Config
+from leadpp.data.index import ImageIndex
+from leadpp.engine.runtime import Progress, SilentProgress
+from leadpp.errors import LeadppError
+from leadpp.io.artifacts import write_text
+from leadpp.stages.report import headline, neighbours, objects, setup, teacher, training
+from leadpp.stages.report.material import Absent, Material
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """One part of the page."""
+
+    key: str
+    """Name of its template and its anchor."""
+    title: str
+    content: dict[str, Any] | None
+    """What its template shows; None where there is nothing."""
+    missing: str = ""
+    """What is not there, and which stage makes it."""
+
+
+_SECTIONS: tuple[tuple[str, str, Callable[[Material], dict[str, Any]]], ...] = (
+    ("figures", "Figures", headline.headline),
+    ("curves", "Training", training.curves),
+    ("boxes", "Boxes", objects.boxes),
+    ("views", "Views", objects.views),
+    ("teacher", "Teacher", teacher.entropy),
+    ("retrieval", "Neighbours", neighbours.retrieval),
+    ("confusion", "Confusion", neighbours.confusion),
+    ("maps", "Map", neighbours.maps),
+    ("words", "Words", teacher.words),
+    ("stages", "Stages", training.stage_times),
+    ("data", "Data", setup.data),
+    ("settings", "Settings", setup.settings),
+    ("environment", "Environment", setup.environment),
+)
+
+
+def report(*, index: ImageIndex, run: Path, config: Config, progress: Progress | None = None) -> dict[str, Any]:
+    """Write ``report.html``: one file with all pictures and charts in it, which asks nothing of a network.
+
+    A section whose files are missing or damaged says so, and which stage makes them; the others do not mind.
+
+    Args:
+        index: The photographs.
+        run: The run folder; only its files are read.
+        config: Settings; ``report`` says how much is shown.
+        progress: Told which section is made.
+
+    Returns:
+        ``report``, the path of the file, and ``missing``, the sections that have nothing to show.
+
+    Raises:
+        ArtifactError: The file cannot be written.
+    """
+    progress = progress or SilentProgress()
+    material = Material(index=index, run=run, config=config)
+    making = progress.track(_SECTIONS, total=len(_SECTIONS), what="report", unit="sections")
+    sections = [_section(key, title, make, material) for key, title, make in making]
+    path = run / "report.html"
+    write_text(path, _render(sections, material))
+    return {"report": str(path), "missing": [section.title for section in sections if section.content is None]}
+
+
+def _section(key: str, title: str, make: Callable[[Material], dict[str, Any]], material: Material) -> Section:
+    try:
+        return Section(key=key, title=title, content=make(material))
+    except (Absent, LeadppError) as reason:
+        return Section(key=key, title=title, content=None, missing=str(reason))
+
+
+def _render(sections: list[Section], material: Material) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("leadpp.stages.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    config, index = material.config, material.index
+    page = environment.get_template("page.html.j2")
+    return page.render(
+        title=config.report.title or index.root.resolve().name,
+        facts=index.summary(),
+        preset=config.preset,
+        backbone=config.student.backbone,
+        epochs=config.train.epochs,
+        seed=config.seed,
+        sections=sections,
+    )

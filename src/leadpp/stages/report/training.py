@@ -1,0 +1,66 @@
+"""Sections of the road: how long each stage took, and the curves of training."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from leadpp.engine.charts import Series, line_chart, number, shorten
+from leadpp.stages.report.material import Absent, Material
+from leadpp.stages.report.wording import duration, is_figure, shown
+
+_LOSSES = ("loss", "global_global", "global_object", "object_object", "distillation", "alignment")
+_NOT_CURVES = {"event", "epoch", "step", "seconds"}
+
+
+def stage_times(material: Material) -> dict[str, Any]:
+    """Make the table of stages: how long each took, and what it found."""
+    stages = [(name, stage) for name, stage in material.stages.items() if name != "report"]
+    if not stages:
+        raise Absent("No stages.json: leadpp run and each stage's command make it.")
+    longest = max(float(stage["seconds"]) for _, stage in stages) or 1.0
+    total = sum(float(stage["seconds"]) for _, stage in stages)
+    return {
+        "total": duration(total),
+        "stages": [
+            {
+                "name": name,
+                "time": duration(float(stage["seconds"])),
+                "share": round(100 * float(stage["seconds"]) / longest, 1),
+                "finished": str(stage.get("finished", "")).replace("T", " ").removesuffix("+00:00"),
+                "summary": _summary(stage.get("summary")),
+            }
+            for name, stage in stages
+        ],
+    }
+
+
+def curves(material: Material) -> dict[str, Any]:
+    """Make one small chart for each quantity that training wrote down."""
+    steps = [line for line in material.metrics if line.get("event") == "step"]
+    epochs = [line for line in material.metrics if line.get("event") == "epoch"]
+    monitors = [line for line in material.metrics if line.get("event") == "monitor"]
+    told = {key for line in steps for key in line} - {"epoch"}
+    rest = [{key: value for key, value in line.items() if key not in told} for line in epochs]
+    charts = [*_charts(monitors, across="epoch"), *_charts(steps, across="step"), *_charts(rest, across="epoch")]
+    if not charts:
+        raise Absent("metrics.jsonl holds no figures yet: train writes them.")
+    return {"charts": charts}
+
+
+def _charts(lines: Sequence[Mapping[str, Any]], *, across: str) -> list[dict[str, Any]]:
+    found = {key for line in lines for key, value in line.items() if is_figure(value)} - _NOT_CURVES
+    order = {name: place for place, name in enumerate(_LOSSES)}
+    charts = []
+    for key in sorted(found, key=lambda name: (order.get(name, len(order)), name)):
+        points = [(line.get(across, place), line[key]) for place, line in enumerate(lines) if is_figure(line.get(key))]
+        series = Series(name=key, xs=[float(x) for x, _ in points], ys=[float(y) for _, y in points])
+        title = key.replace("_", " ")
+        chart = line_chart([series], label=f"{title} over {across}s", x_label=across)
+        charts.append({"title": title, "last": number(series.ys[-1]), "chart": chart})
+    return charts
+
+
+def _summary(summary: object) -> str:
+    if not isinstance(summary, Mapping):
+        return ""
+    plain = {key: value for key, value in summary.items() if is_figure(value) or isinstance(value, str)}
+    return shorten(" · ".join(f"{key.replace('_', ' ')} {shown(value)}" for key, value in plain.items()), 220)

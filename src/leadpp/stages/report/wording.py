@@ -1,0 +1,54 @@
+"""How the report writes numbers, times and values."""
+
+import json
+import math
+from typing import TypeGuard
+
+from leadpp.engine.charts import MINUS, number
+
+EN_DASH = "\N{EN DASH}"
+
+
+def is_figure(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def decimals(value: float, places: int, *, signed: bool = False) -> str:
+    """Write a number with so many decimals and a true minus sign.
+
+    >>> decimals(0.512, 2), decimals(1.5, 1, signed=True)
+    ('0.51', '+1.5')
+    """
+    text = f"{value:+.{places}f}" if signed else f"{value:.{places}f}"
+    return text.replace("-", MINUS)
+
+
+def percent(value: float) -> str:
+    """Write a share from 0 to 1 in percent, with one decimal."""
+    return decimals(100 * value, 1)
+
+
+def duration(seconds: float) -> str:
+    """Write a time as a person would say it.
+
+    >>> duration(8.25), duration(75), duration(3725)
+    ('8.2 s', '1 min 15 s', '1 h 02 min')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def shown(value: object) -> str:
+    """Write any value of a JSON object or a setting on one line."""
+    if value is None:
+        return EN_DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown, value)) or "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
