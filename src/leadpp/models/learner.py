@@ -1,6 +1,6 @@
 """Everything that learns or remembers in a training, as one module that can be moved and saved."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -24,7 +24,7 @@ class Learner(nn.Module):
         self,
         student: Student,
         *,
-        queues: Collection[QueueName],
+        queues: Sequence[QueueName],
         queue_size: int,
         generator: torch.Generator,
     ) -> None:

@@ -1,0 +1,61 @@
+"""Networks that are small enough to be trained in a test."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from leadpp.functional.objective import Objective, ViewName
+from leadpp.functional.randomness import generator_for
+from leadpp.models.learner import Learner
+from leadpp.models.student import Student
+
+WIDTH = 5
+CLASSES = 3
+
+
+class TinyBackbone(nn.Module):
+    """One convolution with BatchNorm; enough to tell weights from statistics."""
+
+    feature_dim = 6
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            self.conv = nn.Conv2d(3, 6, kernel_size=3, stride=2)
+        self.norm = nn.BatchNorm2d(6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = images if images.is_floating_point() else images.float() / 255
+        normed: Tensor = self.norm(self.conv(pixels))
+        return normed.relu()
+
+
+class TinyTeacher:
+    """Says the same of the same picture; not normalised by the student's statistics, and with its own width."""
+
+    embedding_dim = WIDTH
+    name = "tiny"
+
+    def __init__(self) -> None:
+        self.weight = torch.randn(3, WIDTH, generator=generator_for(11, "teacher"))
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        return F.normalize(images.float().std(dim=(2, 3)) @ self.weight, dim=1)
+
+
+def tiny_prototypes() -> Tensor:
+    return F.normalize(torch.randn(CLASSES, WIDTH, generator=generator_for(11, "prototypes")), dim=1)
+
+
+def tiny_learner(objective: Objective, *, queue_size: int = 8, seed: int = 2) -> Learner:
+    student = Student(
+        TinyBackbone(), embedding_dim=WIDTH, attention_channels=4, generator=generator_for(seed, "student")
+    )
+    return Learner(student, queues=objective.queues(), queue_size=queue_size, generator=generator_for(seed, "queues"))
+
+
+def tiny_views(count: int = 4, *, place: int = 0) -> dict[ViewName, Tensor]:
+    names: tuple[ViewName, ...] = ("global_1", "global_2", "object_1", "object_2")
+    generator = generator_for(12, "views", place)
+    return {name: torch.randint(0, 256, (count, 3, 11, 11), generator=generator, dtype=torch.uint8) for name in names}
