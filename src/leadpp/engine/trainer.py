@@ -234,9 +234,9 @@ class Trainer:
         odd = sorted(name for name in watched if not math.isfinite(figures[name]))
         if odd:
             raise LeadppError(
-                f"epoch {self._state.epoch + 1}, step {self._state.step + 1}: {', '.join(odd)} is not finite, so the "
-                "training stops and its checkpoints stay as they were; lower train.learning_rate, or set "
-                "train.clip_norm (5, say) or a longer train.warmup_epochs, and train with --resume or again"
+                f"epoch {self._state.epoch + 1}, step {self._state.step + 1}: {', '.join(odd)} became NaN or "
+                "infinite; lower train.learning_rate or set train.clip_norm (5, say), and train again, or --resume from "
+                "the last checkpoint, which stays as it was"
             )
 
     def _end_epoch(self, log: MetricsLog) -> None:

@@ -1,0 +1,305 @@
+import copy
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from leadpp.engine.runtime import SilentProgress
+from leadpp.engine.step import Lessons, StepPlan
+from leadpp.engine.trainer import LoopPlan, Monitor, Trainer
+from leadpp.errors import CheckpointError, LeadppError
+from leadpp.functional.objective import Objective
+from leadpp.functional.schedule import learning_rate
+from leadpp.io.checkpoint import newest_checkpoint, read_checkpoint
+from leadpp.models.student import Student
+from tests.unit.tiny import TinyTeacher, tiny_learner, tiny_prototypes, tiny_views
+
+T = TypeVar("T")
+FULL = Objective(distillation_temperature=0.5)
+MOCO = Objective(global_object=0, object_object=0, alignment=0, distillation=0, contrast_weighting="one")
+LOOP = LoopPlan(epochs=4, batch_size=4, learning_rate=0.1, checkpoint_every=2, checkpoint_keep=2)
+
+
+@dataclass
+class TinyBatches:
+    """Two batches an epoch, another pair in every epoch."""
+
+    batches_per_epoch: int = 2
+
+    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
+        for batch in range(self.batches_per_epoch):
+            yield dict(tiny_views(place=10 * epoch + batch).items())
+
+
+@dataclass
+class Interrupted:
+    """Ctrl-C in the middle of an epoch."""
+
+    at_epoch: int
+    batches_per_epoch: int = 2
+
+    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
+        for number, batch in enumerate(TinyBatches().epoch(epoch)):
+            if epoch == self.at_epoch and number == 1:
+                raise KeyboardInterrupt
+            yield batch
+
+
+class Watcher(SilentProgress):
+    """Keeps what is shown beside the bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[str] = []
+        self.totals: list[tuple[int, int]] = []
+
+    def track(
+        self,
+        items: Iterable[T],
+        *,
+        total: int,
+        what: str,
+        unit: str = "images",
+        size: Callable[[T], int] | None = None,
+        describe: Callable[[], str] | None = None,
+    ) -> Iterator[T]:
+        assert size is not None
+        assert describe is not None
+        done = 0
+        for item in items:
+            yield item
+            done += size(item)
+            self.shown.append(f"{what} {unit}: {describe()}")
+        self.totals.append((done, total))
+
+
+def trainer_of(
+    run: Path,
+    *,
+    objective: Objective = FULL,
+    loop: LoopPlan = LOOP,
+    queue_size: int = 8,
+    progress: SilentProgress | None = None,
+    monitor: Monitor | None = None,
+    metadata: dict[str, object] | None = None,
+) -> Trainer:
+    return Trainer(
+        tiny_learner(objective, queue_size=queue_size),
+        objective=objective,
+        order=StepPlan(key_momentum=0.9),
+        loop=loop,
+        lessons=Lessons(teacher=TinyTeacher(), prototypes=tiny_prototypes()) if objective.asks_teacher() else None,
+        run=run,
+        metadata={"backbone": "tiny", "seed": 1} if metadata is None else metadata,
+        progress=progress or SilentProgress(),
+        monitor=monitor,
+    )
+
+
+def events(run: Path, kind: str) -> list[dict[str, float]]:
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line for line in map(json.loads, lines) if line["event"] == kind]
+
+
+def contents(path: Path) -> dict[str, Tensor]:
+    sections = read_checkpoint(path).sections
+    return {f"{section}.{name}": tensor for section, state in sections.items() for name, tensor in state.items()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four epochs without a break."""
+    run: Path = tmp_path_factory.mktemp("straight")
+    trainer_of(run).fit(TinyBatches())
+    return run
+
+
+@pytest.mark.parametrize("break_at", [2, 3])
+def test_a_resumed_training_is_the_same_training(finished: Path, tmp_path: Path, break_at: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        trainer_of(tmp_path).fit(Interrupted(at_epoch=break_at))
+    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == [
+        "epoch-0002.safetensors",
+        "last.json",
+    ]
+    trainer = trainer_of(tmp_path)
+    with torch.no_grad():
+        for weight in trainer.learner.parameters():
+            weight.add_(1)  # whatever it starts with, the checkpoint decides
+    assert trainer.resume() == 2
+    results = trainer.fit(TinyBatches())
+    expected, found = contents(finished / results["checkpoint"]), contents(tmp_path / results["checkpoint"])
+    assert found.keys() == expected.keys()
+    assert {"student", "key", "queues", "optimizer"} == {name.partition(".")[0] for name in found}
+    for name, tensor in found.items():
+        assert torch.equal(tensor, expected[name]), name
+    assert (results["epochs"], results["steps"], results["images"]) == (4, 8, 16)
+    for kind in ("step", "epoch"):
+        straight, broken = events(finished, kind), events(tmp_path, kind)
+        assert [line["loss"] for line in broken] == [line["loss"] for line in straight]
+
+
+def test_a_finished_training_has_nothing_to_resume(finished: Path) -> None:
+    before = contents(finished / "checkpoints/epoch-0004.safetensors")
+    trainer = trainer_of(finished)
+    assert trainer.resume() == 4
+    results = trainer.fit(TinyBatches())
+    assert (results["images"], results["steps"]) == (0, 8)
+    assert results["terms"]["loss"] == pytest.approx(events(finished, "epoch")[-1]["loss"])
+    assert contents(finished / results["checkpoint"]).keys() == before.keys()
+
+
+def test_resume_without_a_checkpoint_starts_anew(tmp_path: Path) -> None:
+    assert trainer_of(tmp_path).resume() == 0
+
+
+def test_what_may_not_change_between_two_parts(finished: Path) -> None:
+    for metadata, message in (
+        ({"backbone": "other"}, "trained with backbone 'tiny', this training has 'other'"),
+        ({"backbone": "tiny", "seed": 2}, "trained with seed 1, this training has 2"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            trainer_of(finished, metadata=metadata).resume()  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match=r"'global\.keys' has shape \(8, 5\), expected \(12, 5\)"):
+        trainer_of(finished, queue_size=12).resume()
+
+
+def test_one_step_by_hand(tmp_path: Path) -> None:
+    """SGD with momentum and decay, from the gradients of the total; BatchNorm in training mode."""
+    trainer = trainer_of(tmp_path, objective=MOCO, loop=replace(LOOP, epochs=1, schedule="step"))
+    before = copy.deepcopy(trainer.learner.student)
+    trainer.fit(TinyBatches(batches_per_epoch=1))
+    decayed = 0
+    for name, weight in trainer.learner.student.named_parameters():
+        start = before.get_parameter(name)
+        if weight.grad is None:
+            assert torch.equal(weight, start), name
+        else:
+            rate = 0.1 * 0.1**2  # a single epoch is past both milestones
+            torch.testing.assert_close(weight, start - rate * (weight.grad + 5e-4 * start), rtol=1e-5, atol=1e-7)
+            decayed += 1
+    assert decayed == 8  # all but the three of the attention head, which no term of MoCo uses
+    assert trainer.learner.queue("global").fill == 4
+
+
+def test_rates_follow_the_schedule(finished: Path) -> None:
+    expected = [
+        learning_rate("cosine-step", step, steps_per_epoch=2, epochs=4, warmup_epochs=1, peak=0.1) for step in range(8)
+    ]
+    assert [line["learning_rate"] for line in events(finished, "step")] == expected
+
+
+def test_what_is_told(finished: Path) -> None:
+    step, epoch = events(finished, "step")[-1], events(finished, "epoch")[-1]
+    terms = ["global_global", "global_object", "object_object", "distillation", "alignment"]
+    assert step["loss"] == pytest.approx(sum(step[name] for name in terms))
+    assert step["contrast_weight"] + step["distill_weight"] == pytest.approx(1)
+    assert 0 < step["teacher_entropy"] <= 1
+    assert (step["epoch"], step["step"], epoch["epoch"], epoch["step"]) == (4, 8, 4, 8)
+    assert epoch["queue_fill_global"] == epoch["queue_fill_object"] == 1
+    assert events(finished, "epoch")[0]["queue_fill_global"] == 1
+    assert 1 <= epoch["effective_rank"] <= 5
+    last_two = [line["loss"] for line in events(finished, "step")[-2:]]
+    assert epoch["loss"] == pytest.approx(sum(last_two) / 2)
+
+
+def test_progress_shows_rate_terms_and_total(tmp_path: Path) -> None:
+    watcher = Watcher()
+    results = trainer_of(tmp_path, progress=watcher, loop=replace(LOOP, epochs=2)).fit(TinyBatches())
+    assert watcher.totals == [(16, 16)]
+    assert watcher.shown[0].startswith("training images: epoch 1/2, loss ")
+    assert "distillation " in watcher.shown[0]
+    assert [note[:12] for note in watcher.notes] == ["  epoch 1/2:", "  epoch 2/2:"]
+    assert f"loss {results['terms']['loss']:.4f}" in watcher.notes[-1]
+
+
+def test_monitor(tmp_path: Path) -> None:
+    calls: list[bool] = []
+
+    def monitor(student: Student) -> dict[str, float]:
+        calls.append(student.training)
+        return {"knn": 0.5 + 0.1 * len(calls)}
+
+    plan = replace(LOOP, epochs=5, monitor_every=2)
+    results = trainer_of(tmp_path, loop=plan, monitor=monitor).fit(TinyBatches())
+    assert calls == [False] * 3
+    assert [(line["epoch"], line["knn"]) for line in events(tmp_path, "monitor")] == [(2, 0.6), (4, 0.7), (5, 0.8)]
+    assert results["monitor"] == {"knn": 0.8}
+    assert trainer_of(tmp_path / "b", loop=replace(plan, monitor_every=0), monitor=monitor).fit(TinyBatches())
+    assert len(calls) == 3
+
+
+def test_measuring_does_not_disturb(finished: Path, tmp_path: Path) -> None:
+    @torch.no_grad()
+    def monitor(student: Student) -> dict[str, float]:
+        return {"mean": student(torch.ones(2, 3, 11, 11)).feature.mean().item()}
+
+    trainer_of(tmp_path, monitor=monitor).fit(TinyBatches())
+    assert [line["loss"] for line in events(tmp_path, "step")] == [line["loss"] for line in events(finished, "step")]
+
+
+def test_checkpoints_that_are_kept(tmp_path: Path) -> None:
+    def names() -> list[str]:
+        return [path.name for path in sorted((tmp_path / "checkpoints").glob("epoch*"))]
+
+    trainer_of(tmp_path, loop=replace(LOOP, epochs=5, checkpoint_every=1)).fit(TinyBatches())
+    assert names() == ["epoch-0004.safetensors", "epoch-0005.safetensors"]
+    metadata = read_checkpoint(tmp_path / "checkpoints/epoch-0005.safetensors").metadata
+    assert (metadata["epoch"], metadata["step"], metadata["backbone"]) == (5, 10, "tiny")
+    # A new training in the same folder leaves no checkpoint of the old one beside its own.
+    trainer_of(tmp_path, loop=replace(LOOP, epochs=7, checkpoint_every=6)).fit(TinyBatches())
+    assert names() == ["epoch-0006.safetensors", "epoch-0007.safetensors"]
+    assert newest_checkpoint(tmp_path / "checkpoints") == tmp_path / "checkpoints/epoch-0007.safetensors"
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(tmp_path: Path) -> None:
+    trainer_of(tmp_path, loop=replace(LOOP, epochs=2)).fit(TinyBatches())
+    stored = (tmp_path / "checkpoints/epoch-0002.safetensors").read_bytes()
+    trainer = trainer_of(tmp_path)
+    with torch.no_grad():
+        trainer.learner.student.projector.get_parameter("0.weight").fill_(math.nan)
+    before = copy.deepcopy(trainer.learner.student.state_dict())
+    with pytest.raises(
+        LeadppError, match=r"epoch 1, step 1: .*loss.* became NaN or infinite.*lower train\.learning_rate"
+    ):
+        trainer.fit(TinyBatches())
+    assert torch.equal(trainer.learner.student.attention.conv.weight, before["attention.conv.weight"])
+    assert (tmp_path / "checkpoints/epoch-0002.safetensors").read_bytes() == stored
+    assert trainer.learner.queue("global").fill == 0
+
+
+def test_a_gradient_that_is_not_finite_stops_too(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, objective=MOCO)
+    trainer.learner.student.projector.register_full_backward_hook(
+        lambda module, into, out: (into[0] * math.inf,)  # type: ignore[index]
+    )
+    with pytest.raises(LeadppError, match="epoch 1, step 1: gradient_norm became NaN or infinite"):
+        trainer.fit(TinyBatches())
+
+
+def test_clipping_bounds_the_step(tmp_path: Path) -> None:
+    plan = replace(LOOP, epochs=1, weight_decay=0.0, clip_norm=1e-3, schedule="step")
+    trainer = trainer_of(tmp_path, loop=plan)
+    trainer.fit(TinyBatches(batches_per_epoch=1))
+    squares = [weight.grad.square().sum() for weight in trainer.learner.student.parameters() if weight.grad is not None]
+    assert torch.stack(squares).sum().sqrt().item() == pytest.approx(1e-3, rel=1e-3)
+    assert events(tmp_path, "step")[0]["gradient_norm"] > 0.1
+
+
+def test_fp16_scales_gradients_and_stores_the_scale(tmp_path: Path) -> None:
+    plan = replace(LOOP, epochs=1, precision="fp16")
+    trainer_of(tmp_path, loop=plan).fit(TinyBatches())
+    metadata = read_checkpoint(tmp_path / "checkpoints/epoch-0001.safetensors").metadata
+    assert metadata["scaler"]["scale"] > 1
+    trainer = trainer_of(tmp_path, loop=replace(plan, epochs=2))
+    assert trainer.resume() == 1
+    exact = trainer_of(tmp_path / "exact", loop=replace(plan, precision="fp32"))
+    exact.fit(TinyBatches())
+    norms = [events(run, "step")[0]["gradient_norm"] for run in (tmp_path, tmp_path / "exact")]
+    assert norms[0] == pytest.approx(norms[1], rel=0.05)
