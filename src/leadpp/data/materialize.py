@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -65,7 +65,7 @@ def place(source: Path, target: Path, *, how: LinkKind) -> None:
         raise ArtifactError(f"{target}: cannot make a {how} link: {reason}") from error
 
 
-def remove_placed(root: Path, paths: Mapping[str, object]) -> None:
+def remove_placed(root: Path, paths: Iterable[str]) -> None:
     """Remove photographs that an earlier layout placed, and the folders that are empty then.
 
     Raises:

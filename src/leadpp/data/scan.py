@@ -76,7 +76,7 @@ def list_folder(folder: Path, *, left_out: LeftOut) -> tuple[list[str], list[str
                     continue
                 if not _is_text(entry.name):
                     left_out.unnameable += 1
-                elif entry.is_dir():
+                elif _is_folder(entry):
                     folders.append(entry.name)
                 elif _is_image(entry, left_out):
                     images.append(entry.name)
@@ -122,8 +122,22 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link to itself, for instance
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
 def _is_image(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
-    if not entry.is_file():
+    if not _is_file(entry):
         left_out.special += 1
         return False
     suffix = Path(entry.name).suffix.lower()

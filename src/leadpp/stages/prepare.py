@@ -52,9 +52,8 @@ def prepare(
         progress: Shows how far it is, and the notes of the index.
 
     Returns:
-        JSON-ready counts: ``kind``, ``source``, ``out``, ``materialize``, ``classes``, ``train``, ``test``, ``bad``,
-        ``boxes``, ``duplicates``, ``duplicates_across_split`` (test photographs that stand in the training part too),
-        ``split``, ``official`` (empty for one's own photographs), ``differences`` from it, and ``notes``.
+        JSON-ready counts. ``duplicates_across_split`` are test photographs that stand in the training part too;
+        ``official`` is empty for one's own photographs; ``differences`` and ``notes`` are lines for a person.
 
     Raises:
         DataError: The source is not what it should be, or ``out`` holds something else.
@@ -66,28 +65,27 @@ def prepare(
     root = require_folder(source)
     out = out.absolute()
     mirror = open_cars_mirror(root) if kind == "cars" and is_cars_mirror(root) else None
-    marker = {"kind": kind, "source": str(root), "materialize": "copy" if mirror else materialize}
+    marker = {"layout": kind, "source": str(root), "materialize": "copy" if mirror else materialize}
     earlier = _check_out(out, root, marker)
     if mirror:
         _begin(out, marker, earlier)
         raw = _with_table(_unpack(mirror, out, progress), boxes_csv)
     else:
-        raw = READERS[kind](root)
-        raw = add_boxes(raw, boxes_csv) if kind == "folder" else _with_table(raw, boxes_csv)
+        raw = _read(kind, root, boxes_csv)
     index = build_index(raw, seed=seed, bad_images=bad_images, workers=workers, progress=progress)
-    differences = _differences(index, raw.official)
-    if differences:
-        index = dataclasses.replace(
-            index, remarks=(*index.remarks, f"not the official counts: {'; '.join(differences)}")
-        )
+    index = dataclasses.replace(index, remarks=(*index.remarks, *_counts_remark(index, raw.official)))
     if not mirror:
         _begin(out, marker, earlier)
-        if materialize != "none":
-            index = _lay_out(index, out, how=materialize, progress=progress)
+        index = index if materialize == "none" else _lay_out(index, out, how=materialize, progress=progress)
     _finish(index, out)
     for note in index.notes():
         progress.note(note)
-    return _result(index, marker, out, raw.official, differences)
+    return {"kind": kind, **marker, "out": str(out), **_result(index, raw.official)}
+
+
+def _read(kind: str, root: Path, boxes_csv: Path | None) -> RawData:
+    raw = READERS[kind](root)
+    return add_boxes(raw, boxes_csv) if kind == "folder" else _with_table(raw, boxes_csv)
 
 
 def _with_table(raw: RawData, boxes_csv: Path | None) -> RawData:
@@ -111,7 +109,7 @@ def _check_out(out: Path, root: Path, marker: dict[str, str]) -> ImageIndex | No
         return read_index(out / INDEX_NAME)
     if before != marker:
         raise DataError(
-            f"{out}: holds an unfinished preparation of {before.get('kind')} from {before.get('source')}; "
+            f"{out}: holds an unfinished preparation of {before.get('layout')} from {before.get('source')}; "
             "finish it by the same command, or remove the folder"
         )
     return None
@@ -123,7 +121,7 @@ def _begin(out: Path, marker: dict[str, str], earlier: ImageIndex | None) -> Non
     if earlier is not None:
         _remove(out / INDEX_NAME)
         if earlier.root == out:
-            remove_placed(out, {record.path: None for record in earlier.records})
+            remove_placed(out, [record.path for record in earlier.records])
             _remove(out / BOXES_NAME)
     write_json(out / MARKER_NAME, marker, kind="prepare")
 
@@ -198,12 +196,13 @@ def _counts(index: ImageIndex) -> dict[str, int]:
     return {"classes": len(index.classes), "train": train, "test": test}
 
 
-def _result(
-    index: ImageIndex, marker: dict[str, str], out: Path, official: OfficialCounts | None, differences: list[str]
-) -> dict[str, Any]:
+def _counts_remark(index: ImageIndex, official: OfficialCounts | None) -> list[str]:
+    differences = _differences(index, official)
+    return [f"not the official counts: {', '.join(differences)}"] if differences else []
+
+
+def _result(index: ImageIndex, official: OfficialCounts | None) -> dict[str, Any]:
     return {
-        **marker,
-        "out": str(out),
         **_counts(index),
         "bad": len(index.bad),
         "boxes": sum(record.true_box_xyxy is not None for record in index.usable()),
@@ -211,6 +210,6 @@ def _result(
         "duplicates_across_split": len(index.leaked),
         "split": index.split_origin,
         "official": dataclasses.asdict(official) if official else {},
-        "differences": differences,
+        "differences": _differences(index, official),
         "notes": index.notes(),
     }

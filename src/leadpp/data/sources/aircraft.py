@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from leadpp.data.naming import natural_key
 from leadpp.data.raw import OfficialCounts, RawData, RawRecord
 from leadpp.data.records import Box, Split
 from leadpp.data.scan import require_folder
@@ -54,7 +53,7 @@ def read_aircraft(source: Path) -> RawData:
     return RawData(
         source="aircraft",
         root=root,
-        classes=tuple(sorted({str(record.label) for record in records}, key=natural_key)),
+        classes=tuple(sorted({str(record.label) for record in records})),
         records=tuple(records),
         split_origin="given",
         official=OFFICIAL,

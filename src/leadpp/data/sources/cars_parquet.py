@@ -67,8 +67,8 @@ class CarsMirror:
 
 
 def is_cars_mirror(source: Path) -> bool:
-    """Return whether a folder holds shards of the mirror."""
-    return any(_shards(source, "train")) or any(_shards(source, "test"))
+    """Return whether a folder holds shards of the mirror, and not the devkit, which says more."""
+    return not (source / "devkit").is_dir() and (any(_shards(source, "train")) or any(_shards(source, "test")))
 
 
 def open_cars_mirror(source: Path) -> CarsMirror:

@@ -38,9 +38,10 @@ def read_folder(source: Path) -> RawData:
             one part has class folders and the other has none.
     """
     root = require_folder(source)
-    left_out = LeftOut()
-    folders, loose = list_folder(root, left_out=left_out)
-    parts = _parts(root, folders, left_out)
+    at_top = LeftOut()
+    folders, loose = list_folder(root, left_out=at_top)
+    parts = _parts(root, folders)
+    left_out = at_top if parts["train"] else LeftOut()  # otherwise the top is gone through once more
     beside = _beside(parts, folders, loose)
     trees = {split: _tree(root, name, left_out) for split, name in parts.items()}
     if not any(tree.images for tree in trees.values()):
@@ -76,7 +77,7 @@ def _gather(root: Path, trees: dict[Split, _Tree], *, remarks: list[str]) -> Raw
     )
 
 
-def _parts(root: Path, folders: list[str], left_out: LeftOut) -> dict[Split, str]:
+def _parts(root: Path, folders: list[str]) -> dict[Split, str]:
     """Say which folder, relative to the root, is which part; ``""`` is the root itself."""
     by_name = {name.casefold(): name for name in folders}
     train = by_name.get("train")
