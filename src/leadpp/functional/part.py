@@ -123,8 +123,10 @@ def cut_box(part: Part, *, cut_rate: float, size_px: int, width_px: int, height_
     Returns:
         Half-open, in whole pixels of the photograph; may be empty where the photograph is a few pixels wide.
     """
-    x0, x1 = _cut_axis(part.mask.sum(axis=0), cut_rate=cut_rate, size_px=size_px, length_px=width_px)
-    y0, y1 = _cut_axis(part.mask.sum(axis=1), cut_rate=cut_rate, size_px=size_px, length_px=height_px)
+    rows, columns = (np.diff(cell_edges(cells, size_px)) for cells in part.mask.shape)
+    pixels = part.mask * np.outer(rows, columns)
+    x0, x1 = _cut_axis(pixels.sum(axis=0), cut_rate=cut_rate, size_px=size_px, length_px=width_px)
+    y0, y1 = _cut_axis(pixels.sum(axis=1), cut_rate=cut_rate, size_px=size_px, length_px=height_px)
     return x0, y0, x1, y1
 
 
@@ -189,13 +191,12 @@ def _scaled_range(used: Mask, length_px: int) -> tuple[int, int]:
     return low, max(high, low + 1)
 
 
-def _cut_axis(counts: npt.NDArray[np.int_], *, cut_rate: float, size_px: int, length_px: int) -> tuple[int, int]:
-    """Cut one axis of a part; ``counts`` are its cells along that axis."""
-    edges = cell_edges(counts.size, size_px)
-    used = np.flatnonzero(counts)
+def _cut_axis(pixels: npt.NDArray[np.int64], *, cut_rate: float, size_px: int, length_px: int) -> tuple[int, int]:
+    """Cut one axis of a part; ``pixels`` are what it has in each cell along that axis."""
+    edges = cell_edges(pixels.size, size_px)
+    used = np.flatnonzero(pixels)
     extent = float(edges[used[-1] + 1] - edges[used[0]])
-    weights = counts * np.diff(edges)
-    centre = float((weights * (edges[:-1] + edges[1:] - 1) / 2).sum() / weights.sum())
+    centre = float((pixels * (edges[:-1] + edges[1:] - 1)).sum() / (2 * pixels.sum()))
     cut = min(cut_rate * extent, float(size_px))
     if centre < cut / 2 + 1:
         origin = 0
