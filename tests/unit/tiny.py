@@ -1,6 +1,13 @@
 """Networks that are small enough to be trained in a test."""
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import timm
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,6 +50,13 @@ class TinyTeacher:
     def encode_images(self, images: Tensor) -> Tensor:
         return F.normalize(images.float().std(dim=(2, 3)) @ self.weight, dim=1)
 
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        return F.normalize(torch.ones(len(texts), WIDTH), dim=1)
+
+    def to(self, device: torch.device) -> Self:
+        self.weight = self.weight.to(device)
+        return self
+
 
 def tiny_prototypes() -> Tensor:
     return F.normalize(torch.randn(CLASSES, WIDTH, generator=generator_for(11, "prototypes")), dim=1)
@@ -59,3 +73,16 @@ def tiny_views(count: int = 4, *, place: int = 0) -> dict[ViewName, Tensor]:
     names: tuple[ViewName, ...] = ("global_1", "global_2", "object_1", "object_2")
     generator = generator_for(12, "views", place)
     return {name: torch.randint(0, 256, (count, 3, 11, 11), generator=generator, dtype=torch.uint8) for name in names}
+
+
+def save_tiny_network(folder: Path, *, architecture: str = "test_resnet") -> str:
+    """Save a timm network of fixed random weights as timm does, and return its name for settings."""
+    folder.mkdir(parents=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        network = timm.create_model(architecture, num_classes=7)
+    settings = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "input_size": [3, 64, 64]}
+    config = {"architecture": architecture, "num_classes": 7, "pretrained_cfg": settings}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file(network.state_dict(), folder / "model.safetensors")
+    return f"local-dir:{folder}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from leadpp.errors import CheckpointError
 from leadpp.functional.randomness import generator_for
-from leadpp.io.checkpoint import newest_checkpoint, read_checkpoint
+from leadpp.io.checkpoint import read_checkpoint
 from leadpp.models.backbone import create_backbone
 from leadpp.models.student import Student
 
@@ -52,15 +52,3 @@ def load_student(path: Path) -> tuple[Student, dict[str, Any]]:
         raise CheckpointError(f"{path}: it does not say its {error.args[0]}; train again") from error
     checkpoint.load_module("student", student)
     return student.eval(), metadata
-
-
-def load_newest_student(run: Path) -> tuple[Student, dict[str, Any]]:
-    """Build the student of a run's newest checkpoint; see :func:`load_student`.
-
-    Raises:
-        CheckpointError: The run has none, or it cannot be loaded.
-    """
-    path = newest_checkpoint(run / "checkpoints")
-    if path is None:
-        raise CheckpointError(f"{run}: no checkpoint; run train first")
-    return load_student(path)

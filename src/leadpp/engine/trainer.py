@@ -235,7 +235,7 @@ class Trainer:
         if odd:
             raise LeadppError(
                 f"epoch {self._state.epoch + 1}, step {self._state.step + 1}: {', '.join(odd)} became NaN or "
-                "infinite; lower train.learning_rate or set train.clip_norm (5, say), and train again, or --resume from "
+                "infinite; lower train.learning_rate or set train.clip_norm (5, say), and train again or --resume from "
                 "the last checkpoint, which stays as it was"
             )
 

@@ -1,0 +1,260 @@
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from leadpp.config import build_config
+from leadpp.data.index import ImageIndex, ImageRecord
+from leadpp.engine.restore import load_student
+from leadpp.engine.runtime import SilentProgress
+from leadpp.errors import CheckpointError, ConfigError, DataError, LeadppError, TextError
+from leadpp.functional.randomness import generator_for
+from leadpp.io.artifacts import write_table
+from leadpp.stages.train import automatic_queue_size, train
+from leadpp.text.prototypes import Prototypes, write_prototypes
+from tests.unit.tiny import WIDTH, TinyTeacher, save_tiny_network, tiny_prototypes
+
+PHOTOGRAPHS = 11
+SIDE = 40
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_tiny_network(tmp_path_factory.mktemp("weights") / "resnet")
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> ImageIndex:
+    """Noise in two classes; the last photograph is for testing."""
+    root = tmp_path_factory.mktemp("photographs")
+    records = []
+    for number in range(PHOTOGRAPHS):
+        noise = torch.randint(0, 256, (SIDE, SIDE, 3), generator=generator_for(1, "photo", number), dtype=torch.uint8)
+        name = f"{number:02d}.png"
+        Image.fromarray(noise.numpy()).save(root / name)
+        records.append(
+            ImageRecord(
+                path=name,
+                label="ab"[number % 2],
+                split="test" if number == PHOTOGRAPHS - 1 else "train",
+                width_px=SIDE,
+                height_px=SIDE,
+                true_box_xyxy=None,
+                checksum=name,
+            )
+        )
+    return ImageIndex(root=root, source="folder", classes=("a", "b"), records=tuple(records), split_origin="given")
+
+
+def write_boxes(run: Path, index: ImageIndex) -> None:
+    rows = {"path": [record.path for record in index.usable()]}
+    count = len(rows["path"])
+    columns: dict[str, Any] = {"fallback": [False] * count, "width_px": [SIDE] * count, "height_px": [SIDE] * count}
+    for part in ("object", "crop"):
+        for side, value in (("x0", 4), ("y0", 8), ("x1", 36), ("y1", 30)):
+            columns[f"{part}_{side}"] = [value] * count
+    write_table(run / "boxes.parquet", pa.table(rows | columns), kind="boxes")
+
+
+@pytest.fixture
+def run(tmp_path: Path, index: ImageIndex) -> Path:
+    """A run folder with boxes and prototypes."""
+    write_boxes(tmp_path, index)
+    write_prototypes(tmp_path / "prototypes.safetensors", Prototypes(vectors=tiny_prototypes()))
+    return tmp_path
+
+
+def make_teacher() -> TinyTeacher:
+    return TinyTeacher()
+
+
+def settings(backbone: str, **groups: Mapping[str, object]) -> Mapping[str, Any]:
+    base: dict[str, dict[str, object]] = {
+        "input": {"size": 32, "workers": 0},
+        "student": {"backbone": backbone},
+        "teacher": {"factory": f"{__name__}:make_teacher"},
+        "train": {"epochs": 2, "batch_size": 4, "device": "cpu", "learning_rate": 0.01},
+    }
+    return {name: base.get(name, {}) | dict(groups.get(name, {})) for name in base.keys() | groups.keys()}
+
+
+def events(run: Path, kind: str) -> list[dict[str, float]]:
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line for line in map(json.loads, lines) if line["event"] == kind]
+
+
+def test_the_whole_method(run: Path, index: ImageIndex, backbone: str) -> None:
+    results = train(index=index, run=run, config=build_config(settings(backbone)))
+    assert (results["epochs"], results["steps"], results["images"]) == (2, 4, 16)
+    assert results["checkpoint"] == "checkpoints/epoch-0002.safetensors"
+    assert set(results["terms"]) == {
+        "loss", "global_global", "global_object", "object_object", "distillation", "alignment"
+    }  # fmt: skip
+    assert set(results["monitor"]) >= {"knn"}
+    json.dumps(results, allow_nan=False)
+    student, metadata = load_student(run / results["checkpoint"])
+    assert student.embedding_dim == WIDTH
+    expected = {"class_count": 3, "epoch": 2, "step": 4, "seed": 123, "batch_size": 4, "fingerprint": index.digest()}
+    assert {name: metadata[name] for name in expected} == expected
+    assert 0 < events(run, "step")[0]["teacher_entropy"] < 1
+    assert events(run, "epoch")[0]["queue_fill_object"] == 1  # 8 of the 10 photographs, in two batches
+
+
+def test_same_seed_same_training_whatever_the_workers(run: Path, index: ImageIndex, backbone: str) -> None:
+    losses = []
+    for seed, workers in ((1, 0), (1, 1), (2, 0)):
+        chosen = settings(backbone, input={"workers": workers}, train={"epochs": 1, "monitor_every": 0})
+        train(index=index, run=run, config=build_config(chosen, {"seed": seed}))
+        losses.append([line["loss"] for line in events(run, "step")])
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+
+
+def test_resuming_is_training_on(run: Path, index: ImageIndex, backbone: str) -> None:
+    straight = build_config(settings(backbone, train={"epochs": 2, "schedule": "cosine-epoch"}))
+    expected = train(index=index, run=run, config=straight)
+    # The reference's cosine depends on the number of epochs, so the first part is cut short by hand.
+    progress = StopAfter(epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(index=index, run=run, config=build_config(settings(
+            backbone, train={"epochs": 2, "schedule": "cosine-epoch"}, checkpoint={"every": 1}
+        )), progress=progress)  # fmt: skip
+    progress = StopAfter(epochs=9)
+    found = train(index=index, run=run, config=straight, resume=True, progress=progress)
+    assert "going on after epoch 1" in progress.notes
+    assert found["terms"] == expected["terms"]
+    assert (found["steps"], found["images"]) == (4, 8)
+
+
+class StopAfter(SilentProgress):
+    """Ctrl-C when so many epochs have been told of."""
+
+    def __init__(self, *, epochs: int) -> None:
+        super().__init__()
+        self._epochs = epochs
+
+    def note(self, message: str) -> None:
+        super().note(message)
+        if message.startswith(f"  epoch {self._epochs}/"):
+            raise KeyboardInterrupt
+
+
+def test_other_data_is_not_resumed(run: Path, index: ImageIndex, backbone: str) -> None:
+    config = build_config(settings(backbone, train={"epochs": 1}))
+    train(index=index, run=run, config=config)
+    fewer = ImageIndex(
+        root=index.root, source="folder", classes=index.classes, records=index.records[1:], split_origin="given"
+    )
+    with pytest.raises(CheckpointError, match="trained with fingerprint"):
+        train(index=fewer, run=run, config=config, resume=True)
+
+
+def test_moco_needs_no_boxes_and_no_teacher(tmp_path: Path, index: ImageIndex, backbone: str) -> None:
+    config = build_config(settings(backbone, train={"epochs": 1}), {"preset": "moco"})
+    progress = SilentProgress()
+    results = train(index=index, run=tmp_path, config=config, progress=progress)
+    assert set(results["terms"]) == {"loss", "global_global"}
+    assert load_student(tmp_path / results["checkpoint"])[0].embedding_dim == 512
+    assert "teacher_entropy" not in events(tmp_path, "step")[0]
+    assert not any("teacher" in note for note in progress.notes)
+
+
+def test_without_prototypes_it_says_so_and_contrasts(tmp_path: Path, index: ImageIndex, backbone: str) -> None:
+    write_boxes(tmp_path, index)
+    progress = SilentProgress()
+    results = train(
+        index=index, run=tmp_path, config=build_config(settings(backbone, train={"epochs": 1})), progress=progress
+    )
+    assert "learns without a teacher" in progress.notes[0]
+    assert "distillation" not in results["terms"]
+
+
+def test_the_papers_way(run: Path, index: ImageIndex, backbone: str) -> None:
+    chosen = settings(backbone, train={"epochs": 1, "queue_size": 12})
+    results = train(index=index, run=run, config=build_config(chosen, {"preset": "paper"}))
+    assert events(run, "step")[0]["learning_rate"] == pytest.approx(0, abs=1e-12)
+    assert results["terms"]["distillation"] > 0
+    assert events(run, "epoch")[0]["queue_fill_object"] == pytest.approx(8 / 12)
+
+
+def unlabelled(index: ImageIndex) -> ImageIndex:
+    records = tuple(
+        ImageRecord(
+            path=record.path,
+            label=None,
+            split="train",
+            width_px=SIDE,
+            height_px=SIDE,
+            true_box_xyxy=None,
+            checksum=record.checksum,
+        )
+        for record in index.records
+    )
+    return ImageIndex(root=index.root, source="folder", classes=(), records=records, split_origin="none")
+
+
+def test_without_labels_there_is_no_monitor(run: Path, index: ImageIndex, backbone: str) -> None:
+    results = train(index=unlabelled(index), run=run, config=build_config(settings(backbone, train={"epochs": 1})))
+    assert results["monitor"] == {}
+    assert not events(run, "monitor")
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ({"train": {"batch_size": 11}}, (DataError, "at least one batch of 11 photographs, found 10")),
+        ({"student": {"embedding_dim": 7}}, (ConfigError, "embedding_dim is 7, but the prototypes are 5 wide")),
+        ({"loss": {"alpha": 0.0, "distillation": 0.0}}, (ConfigError, "no term of the loss has weight")),
+        ({"loss": {"alpha": 0.0}, "teacher": {"use": "no"}}, (ConfigError, "without a teacher nothing is distilled")),
+        ({"train": {"learning_rate": 1e30}}, (LeadppError, r"epoch 1, step 2: .*lower train\.learning_rate")),
+    ],
+)
+def test_settings_that_cannot_be(
+    run: Path,
+    index: ImageIndex,
+    backbone: str,
+    groups: dict[str, dict[str, object]],
+    expected: tuple[type[LeadppError], str],
+) -> None:
+    error, message = expected
+    with pytest.raises(error, match=message):
+        train(index=index, run=run, config=build_config(settings(backbone, **groups)))
+    assert not (run / "checkpoints").exists()
+
+
+def test_prototypes_that_cannot_be(run: Path, index: ImageIndex, backbone: str) -> None:
+    path = run / "prototypes.safetensors"
+    config = build_config(settings(backbone, teacher={"use": "yes"}))
+    write_prototypes(path, Prototypes(vectors=F.normalize(torch.ones(3, 4), dim=1), model="another tower"))
+    with pytest.raises(TextError, match=r"made by another tower.* are 4 wide, but the teacher tiny is 5 wide"):
+        train(index=index, run=run, config=config)
+    write_prototypes(path, Prototypes(vectors=tiny_prototypes()[:1]))
+    with pytest.raises(TextError, match="one class only"):
+        train(index=index, run=run, config=config)
+    path.unlink()
+    with pytest.raises(TextError, match=r"prototypes\.safetensors: no such file, but teacher\.use is yes"):
+        train(index=index, run=run, config=config)
+
+
+def test_too_little_memory_is_told(
+    run: Path, index: ImageIndex, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhaust(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("tried to allocate")
+
+    monkeypatch.setattr("leadpp.engine.trainer.score_step", exhaust)
+    with pytest.raises(LeadppError, match=r"cpu has too little memory for a batch of 4; lower train\.batch_size"):
+        train(index=index, run=run, config=build_config(settings(backbone)))
+
+
+@pytest.mark.parametrize(
+    ("photographs", "batch_size", "size"), [(5994, 64, 5952), (200_000, 64, 65_536), (10, 4, 8), (100_000, 60, 65_520)]
+)
+def test_automatic_queue_size(photographs: int, batch_size: int, size: int) -> None:
+    assert automatic_queue_size(photographs, batch_size=batch_size) == size
