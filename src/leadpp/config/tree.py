@@ -38,11 +38,14 @@ class LocalizeConfig:
     size: int = 448
     """Side in pixels of the squeezed picture, in fit and in apply."""
     stages: int = 1
-    """How many of the last feature maps are fused: each is standardised and brought to the finest of them."""
+    """How many of the network's last stages are fused: the earlier, finer ones follow the last one."""
+    upsample: int = 1
+    """Cells of the indicator for each cell of the finest map, along each axis: bilinear, before the threshold."""
     threshold: float = 0.0
     """Cells whose min-max scaled indicator is above this are object, from 0 up to 1; the reference's over_num."""
     form: Literal["search", "part"] = "search"
-    """The object box: the paper's search over five cut rates, or the plain rectangle of the largest part."""
+    """What crops are made from: the paper's search over five cut rates, or the plain rectangle of the largest part,
+    which is the object box in either case."""
     policy: Literal["auto", "square", "car", "aircraft", "tight"] = "auto"
     """How the object box becomes the crop box; `auto` goes by the dataset, `tight` keeps the object box."""
     fit_images: int = 0
@@ -69,6 +72,7 @@ class LocalizeConfig:
         )
         _require(0 <= self.threshold < 1, f"localize.threshold must be in [0, 1), got {self.threshold}")
         _require(self.stages >= 1, f"localize.stages must be at least 1, got {self.stages}")
+        _require(self.upsample >= 1, f"localize.upsample must be at least 1, got {self.upsample}")
         _require(self.fit_images >= 0, f"localize.fit_images must be 0 or more, got {self.fit_images}")
         _require(self.batch_size >= 1, f"localize.batch_size must be at least 1, got {self.batch_size}")
 
