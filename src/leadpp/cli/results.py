@@ -33,7 +33,7 @@ def print_results(results: Mapping[str, Any], *, command: str, as_json: bool) ->
         document = results if command == "run" else results[command]
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     for name, result in results.items():
         if name == "evaluate":
             console.print(_evaluation_table(result))
