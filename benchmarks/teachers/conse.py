@@ -31,7 +31,6 @@ class ConseTeacher(nn.Module):
 
     mean: Tensor
     std: Tensor
-    class_sentences: Tensor
 
     def __init__(self, classifier: nn.Module, sentences: nn.Module, *, top: int = TOP) -> None:
         super().__init__()
@@ -45,8 +44,8 @@ class ConseTeacher(nn.Module):
         for statistic in ("mean", "std"):
             values = torch.tensor(source.pretrained_cfg[statistic]).view(1, 3, 1, 1)
             self.register_buffer(statistic, values, persistent=False)
-        self.register_buffer("class_sentences", self.encode_texts(imagenet_names()), persistent=False)
-        self.embedding_dim: int = self.class_sentences.shape[1]
+        self.embedding_dim: int = self.encode_texts(["a"]).shape[1]
+        self._class_sentences: Tensor | None = None
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode."""
@@ -61,7 +60,7 @@ class ConseTeacher(nn.Module):
         if pixels.shape[-2:] != (SIZE_PX, SIZE_PX):
             pixels = F.interpolate(pixels, size=(SIZE_PX, SIZE_PX), mode="bicubic", antialias=True).clamp(0, 1)
         probs = self.classifier((pixels - self.mean) / self.std).float().softmax(dim=1)
-        return convex_combination(probs, self.class_sentences, top=self.top)
+        return convex_combination(probs, self.class_sentences(), top=self.top)
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -71,6 +70,12 @@ class ConseTeacher(nn.Module):
             list(texts), convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False
         )
         return rows.float().clone()  # out of the encoder's inference mode
+
+    def class_sentences(self) -> Tensor:
+        """Embed the ImageNet names, shape (1000, D), when a picture first asks for them: it takes many seconds."""
+        if self._class_sentences is None:
+            self._class_sentences = self.encode_texts(imagenet_names())
+        return self._class_sentences.to(self.mean.device)
 
     def count_tokens(self, text: str) -> int:
         """Return the tokens of the whole text, marks of start and end included."""
