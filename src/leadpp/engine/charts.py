@@ -152,7 +152,7 @@ def cloud_map(clouds: Sequence[Cloud], *, label: str, side: int = 460, named: in
         if len(clouds) <= named and cloud.points:
             middle = place(_median([x for x, _ in cloud.points]), _median([y for _, y in cloud.points]))
             names.append(Markup('<text x="{}" y="{}">{}</text>').format(*middle, shorten(cloud.name, 24)))
-    body = Markup("{}<g class=names>{}</g>").format(Markup("").join(groups), Markup("").join(names))
+    body = Markup('{}<g class="names">{}</g>').format(Markup("").join(groups), Markup("").join(names))
     return _svg(body, label=label, width=side, height=side, kind="map")
 
 
@@ -189,7 +189,7 @@ def ticks(low: float, high: float, *, count: int = 4) -> list[float]:
     step = power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.8)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
-    return [round(place * step, 12) for place in range(first, last + 1)]
+    return [float(f"{place * step:.12g}") for place in range(first, last + 1)]
 
 
 def _svg(body: Markup, *, label: str, width: int, height: int, kind: str = "chart") -> Markup:
@@ -209,20 +209,32 @@ def _legend(names: Sequence[str], *, first: int = 0) -> Markup:
 
 def _axes(frame: _Frame, *, x_label: str) -> Markup:
     parts = []
-    for value in ticks(*frame.y_limits):
+    for value, text in _labelled_ticks(*frame.y_limits):
         height = frame.y(value)
         line = Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>')
         parts.append(line.format(_LEFT, frame.width - _RIGHT, height, height))
-        parts.append(Markup('<text class="y" x="{}" y="{}">{}</text>').format(_LEFT - 6, height + 3.5, number(value)))
-    for value in ticks(*frame.x_limits):
-        text = Markup('<text class="x" x="{}" y="{}">{}</text>')
-        parts.append(text.format(frame.x(value), frame.height - _BOTTOM + 14, number(value)))
+        parts.append(Markup('<text class="y" x="{}" y="{}">{}</text>').format(_LEFT - 6, height + 3.5, text))
+    for value, text in _labelled_ticks(*frame.x_limits):
+        place = Markup('<text class="x" x="{}" y="{}">{}</text>')
+        parts.append(place.format(frame.x(value), frame.height - _BOTTOM + 14, text))
     parts.append(
         Markup('<text class="x name" x="{}" y="{}">{}</text>').format(
             (frame.width + _LEFT - _RIGHT) / 2, frame.height - 4, x_label
         )
     )
     return Markup('<g class="axis">{}</g>').format(Markup("").join(parts))
+
+
+def _labelled_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Write ticks with just as many digits as tell them apart."""
+    values = ticks(low, high)
+    style = "g" if max(map(abs, values), default=0.0) >= 0.001 else "e"
+    texts = [number(value) for value in values]
+    for digits in range(1, 12):
+        if len(set(texts)) == len(texts):
+            break
+        texts = [f"{value:,.{digits}{style}}".replace("e-0", "e-").replace("-", MINUS) for value in values]
+    return list(zip(values, texts, strict=True))
 
 
 def _line(frame: _Frame, xs: Sequence[float], ys: Sequence[float], place: int) -> Markup:

@@ -57,16 +57,16 @@ def view_picture(view: torch.Tensor, *, side_px: int) -> Picture:
 
 
 def overlay(photo: Image.Image, indicator: torch.Tensor) -> Image.Image:
-    """Lay an indicator map over a photograph: grey where it is negative, glowing where it is high.
+    """Light a photograph by its indicator map: dark and grey where that is negative, bright and warm where it is high.
 
     Args:
         photo: RGB.
-        indicator: Signed map over the whole photograph, shape (h, w); its largest value glows most.
+        indicator: Signed map over the whole photograph, shape (h, w); its largest value is the brightest.
     """
-    strength = (indicator.float() / indicator.max().clamp(min=1e-12)).clamp(min=0, max=1)
+    strength = (indicator.float() / indicator.max().clamp(min=1e-12)).clamp(min=0, max=1).sqrt()
     mask = Image.fromarray((strength * 255).to(torch.uint8).numpy()).resize(photo.size, Image.Resampling.BICUBIC)
-    dim = Image.blend(photo, photo.convert("L").convert("RGB"), 0.85).point(lambda level: level * 0.62)
-    glow = Image.blend(photo, Image.new("RGB", photo.size, _OVERLAY_RGB), 0.28)
+    dim = Image.blend(photo, photo.convert("L").convert("RGB"), 0.9).point(lambda level: level * 0.35)
+    glow = Image.blend(photo, Image.new("RGB", photo.size, _OVERLAY_RGB), 0.2)
     return Image.composite(glow, dim, mask)
 
 

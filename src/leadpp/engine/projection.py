@@ -21,7 +21,7 @@ def project(features: Tensor, *, method: Method, seed: int) -> tuple[Tensor, Met
     Args:
         features: Unit rows, shape (N, F), N >= 2.
         method: ``tsne`` keeps neighbours together (after PCA to 50 dimensions), ``pca`` keeps large distances.
-        seed: Of t-SNE.
+        seed: Of t-SNE, and of PCA where it estimates.
 
     Returns:
         Places, float32 (N, 2), and the method that was used.
@@ -29,10 +29,12 @@ def project(features: Tensor, *, method: Method, seed: int) -> tuple[Tensor, Met
     rows = features.double().numpy()
     used: Method = "tsne" if method == "tsne" and len(rows) >= TSNE_LEAST else "pca"
     width = min(_PCA_DIMENSIONS if used == "tsne" else 2, *rows.shape)
-    flat = PCA(n_components=width, svd_solver="full").fit_transform(rows)
-    if used == "tsne":
+    state = seed % 2**32
+    with np.errstate(invalid="ignore"):  # a collapsed embedding has no variance to share out
+        flat = PCA(n_components=width, random_state=state).fit_transform(rows)
+    if used == "tsne" and flat.std() > 0:
         perplexity = min(30.0, (len(rows) - 1) / 3)
-        flat = TSNE(perplexity=perplexity, init="pca", random_state=seed % 2**32).fit_transform(flat)
+        flat = TSNE(perplexity=perplexity, init="pca", random_state=state).fit_transform(flat)
     places = np.zeros((len(rows), 2), dtype=np.float32)
     places[:, : flat.shape[1]] = flat[:, :2]
     return torch.from_numpy(places), used

@@ -112,7 +112,10 @@ class Material:
     def indicators(self) -> dict[str, Tensor]:
         """The indicator maps that localize kept, by path; empty where it kept none."""
         path = self.run / "indicators.safetensors"
-        return read_tensors(path, kind="indicators")[0] if path.exists() else {}
+        if not path.exists():
+            return {}
+        tensors, metadata = read_tensors(path, kind="indicators")
+        return dict(zip(metadata["paths"], tensors["indicators"], strict=True))
 
     def environment(self) -> dict[str, Any]:
         """Versions and machine of the run."""

@@ -151,7 +151,7 @@ def _confusion_row(names: tuple[str, ...], counts: Tensor, number: int, worst: l
         "name": names[number],
         "recall": percent(int(counts[number]) / total),
         "cells": [
-            {"count": count, "share": round(count / total, 3), "right": column == number}
+            {"count": count, "share": round(count / total, 3), "strong": count > total / 2, "right": column == number}
             for count, column in zip(shown, worst, strict=True)
         ],
         "others": total - sum(shown),
@@ -168,7 +168,12 @@ def _map(material: Material, bank: Bank, keep: list[int]) -> dict[str, Any]:
         members.setdefault(bank.records[place].label or "no label", []).append((x, y))
     order = [name for name in (*material.index.classes, "no label") if name in members]
     clouds = [Cloud(name=name, points=members[name]) for name in order]
-    return {"title": bank.name, "method": _METHODS[method], "chart": cloud_map(clouds, label=f"Map of {bank.name}")}
+    return {
+        "title": bank.name,
+        "before": bank.encoder == "frozen",
+        "method": _METHODS[method],
+        "chart": cloud_map(clouds, label=f"Map of {bank.name}"),
+    }
 
 
 _METHODS: dict[Method, str] = {"tsne": "t-SNE", "pca": "the first two principal components"}

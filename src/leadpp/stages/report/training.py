@@ -7,7 +7,24 @@ from leadpp.engine.charts import Series, line_chart, number, shorten
 from leadpp.stages.report.material import Absent, Material
 from leadpp.stages.report.wording import duration, is_figure, shown
 
-_LOSSES = ("loss", "global_global", "global_object", "object_object", "distillation", "alignment")
+_TITLES = {
+    "loss": "loss",
+    "knn": "kNN on held-out labels",
+    "purity10": "purity@10 on held-out labels",
+    "global_global": "whole with whole",
+    "global_object": "whole with object",
+    "object_object": "object with object",
+    "distillation": "distillation",
+    "alignment": "attention alignment",
+    "effective_rank": "effective rank of the embedding",
+    "teacher_entropy": "entropy of the teacher",
+    "contrast_weight": "weight of contrast, w_c",
+    "distill_weight": "weight of distillation, w_d",
+    "learning_rate": "learning rate",
+    "gradient_norm": "norm of the gradient",
+    "images_per_s": "photographs a second",
+}
+_SHOWN = 9
 _NOT_CURVES = {"event", "epoch", "step", "seconds"}
 
 
@@ -43,19 +60,20 @@ def curves(material: Material) -> dict[str, Any]:
     charts = [*_charts(monitors, across="epoch"), *_charts(steps, across="step"), *_charts(rest, across="epoch")]
     if not charts:
         raise Absent("metrics.jsonl holds no figures yet: train writes them.")
-    return {"charts": charts}
+    order = {name: place for place, name in enumerate(_TITLES)}
+    charts.sort(key=lambda chart: order.get(chart["key"], len(order)))
+    return {"charts": charts[:_SHOWN], "more": charts[_SHOWN:]}
 
 
 def _charts(lines: Sequence[Mapping[str, Any]], *, across: str) -> list[dict[str, Any]]:
     found = {key for line in lines for key, value in line.items() if is_figure(value)} - _NOT_CURVES
-    order = {name: place for place, name in enumerate(_LOSSES)}
     charts = []
-    for key in sorted(found, key=lambda name: (order.get(name, len(order)), name)):
+    for key in sorted(found):
         points = [(line.get(across, place), line[key]) for place, line in enumerate(lines) if is_figure(line.get(key))]
         series = Series(name=key, xs=[float(x) for x, _ in points], ys=[float(y) for _, y in points])
-        title = key.replace("_", " ")
+        title = _TITLES.get(key, key.replace("_", " "))
         chart = line_chart([series], label=f"{title} over {across}s", x_label=across)
-        charts.append({"title": title, "last": number(series.ys[-1]), "chart": chart})
+        charts.append({"key": key, "title": title, "last": number(series.ys[-1]), "chart": chart})
     return charts
 
 
