@@ -178,7 +178,7 @@ def _figures(ranks: Tensor, *, others: int) -> dict[str, Tensor]:
 
 def _class_members(labels: Tensor) -> tuple[Tensor, Tensor]:
     """List the items of each class, (classes, largest class) filled up with -1, and each item's row in that list."""
-    order = labels.argsort(stable=True)
+    order = labels.argsort()
     row = torch.zeros_like(labels)
     row[1:] = (labels[order].diff() != 0).cumsum(dim=0)
     place = torch.empty_like(row).scatter_(0, order, row)

@@ -55,6 +55,12 @@ def test_clear_blobs_are_found() -> None:
     }
 
 
+def test_points_far_from_the_origin_lose_no_digits() -> None:
+    features, labels = blobs(spread=0.1)
+    found = kmeans(features + 10_000, clusters=8, generator=seeded())
+    assert cluster_figures(found.assignments, labels)["ari"] == 1.0
+
+
 def test_refining_from_the_same_start_ends_where_scikit_learn_ends() -> None:
     features = blobs(spread=2.5)[0] - 50
     start = features[:8]

@@ -119,8 +119,8 @@ def test_equal_votes_go_to_the_lower_class() -> None:
 
 
 def test_a_tiny_temperature_does_not_overflow() -> None:
-    scores, labels = torch.tensor([[-0.2, -0.9, -0.9]]), torch.tensor([[0, 1, 1]])
-    assert metrics.neighbour_vote(scores, labels, temperature=1e-4, classes=2).item() == 0
+    scores, labels = torch.tensor([[-0.2, -0.9, -0.9], [0.9, 0.8, 0.8]]), torch.tensor([[1, 0, 0], [1, 0, 0]])
+    assert metrics.neighbour_vote(scores, labels, temperature=1e-4, classes=2).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("k", [1, 3])
