@@ -157,21 +157,21 @@ def read_reference_prototypes(path: Path) -> Prototypes:
 
 
 def unit_rows(vectors: Tensor) -> Tensor:
-    """Make each row of a (C, D) tensor unit, in float32.
+    """Make each row of a (C, D) tensor unit; computed in float64, returned in float32 on the CPU.
 
     Raises:
         TextError: Not a matrix of real numbers, or a row is NaN, infinite or zero.
     """
     _check_matrix(vectors)
-    rows = vectors.detach().to(device="cpu", dtype=torch.float32)
-    norms = torch.linalg.vector_norm(rows.double(), dim=1)
+    rows = vectors.detach().cpu().double()
+    norms = torch.linalg.vector_norm(rows, dim=1)
     bad = torch.nonzero(~torch.isfinite(norms) | (norms == 0)).flatten().tolist()
     if bad:
         found = "zero" if norms[bad[0]] == 0 else "not finite"
         raise TextError(
             f"{len(bad)} of {len(rows)} rows are no direction: row {bad[0]} is {found}; make the prototypes again"
         )
-    unit: Tensor = rows.double() / norms[:, None]
+    unit: Tensor = rows / norms[:, None]
     return unit.float()
 
 
