@@ -47,8 +47,8 @@ def prepare(
         materialize: ``"none"`` writes the index alone, which points to ``source``; the others write an image folder.
             The Parquet mirror of Stanford Cars, whose photographs are no files, is always written as copies.
         seed: Decides the split of labelled photographs without one.
-        bad_images: ``"skip"`` lists unreadable files with their reasons; ``"error"`` refuses them.
-        workers: Processes that read photographs; 0 reads in this one.
+        bad_images: As for :func:`~leadpp.data.building.build_index`, like ``workers``.
+        workers: Processes that read photographs.
         progress: Shows how far it is, and the notes of the index.
 
     Returns:
@@ -80,7 +80,8 @@ def prepare(
     _finish(index, out)
     for note in index.notes():
         progress.note(note)
-    return {"kind": kind, **marker, "out": str(out), **_result(index, raw.official)}
+    facts = {"kind": kind, "source": str(root), "out": str(out), "materialize": marker["materialize"]}
+    return facts | _result(index, raw.official)
 
 
 def _read(kind: str, root: Path, boxes_csv: Path | None) -> RawData:

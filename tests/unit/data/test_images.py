@@ -82,6 +82,8 @@ def test_dark_16_bit_grey_stays_dark(tmp_path: Path) -> None:
 def test_big_endian_16_bit_grey(tmp_path: Path) -> None:
     (tmp_path / "grey.pgm").write_bytes(b"P5 2 1 65535\n" + struct.pack(">2H", 128 * 257, 65535))
     assert grey_of(tmp_path / "grey.pgm") == [128, 255]
+    (tmp_path / "dark.pgm").write_bytes(b"P5 2 1 65535\n" + struct.pack(">2H", 0, 200))
+    assert grey_of(tmp_path / "dark.pgm") == [0, 1]
 
 
 @pytest.mark.parametrize(
