@@ -67,6 +67,8 @@ def test_both_forms_of_json_say_the_same(tmp_path: Path, wrap: object) -> None:
         ("Wren,Small.\nAuk,\n", "line 2: the description of 'Auk' is empty"),
         ("Wren,Small.\n,Black.\n", "line 2: a description without a class name"),
         ("Wren,Small, brown.\n", "line 1: expected a class name and a description, found 3 columns"),
+        ("Wren,small,brown\n", "line 1: .* found 3 columns"),
+        ("class name,description\nWren,small,brown\n", "line 2: .* found 3 columns"),
         ("class name,description,\nWren,Small, brown.\n", "line 2: .* found 3 columns"),
         ("Wren\nAuk\n", "line 1: .*found 1 column: 'Wren'"),
         ('Wren,Small.\nAuk,"Black.\n', "line 2: not valid CSV .*unexpected end of data"),
