@@ -1,7 +1,7 @@
 """How the report writes numbers, times and values."""
 
-import json
 import math
+from collections.abc import Mapping
 from typing import TypeGuard
 
 from leadpp.engine.charts import MINUS, number
@@ -42,7 +42,11 @@ def duration(seconds: float) -> str:
 
 
 def shown(value: object) -> str:
-    """Write any value of a JSON object or a setting on one line."""
+    """Write any value of a JSON object or a setting on one line.
+
+    >>> shown({"k": 10, "rates": [0.5, None], "in_test": True})
+    'k 10, rates 0.5, –, in test yes'
+    """
     if value is None:
         return EN_DASH
     if isinstance(value, bool):
@@ -51,4 +55,6 @@ def shown(value: object) -> str:
         return number(value)
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value)) or "none"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(key).replace('_', ' ')} {shown(inner)}" for key, inner in value.items()) or "none"
+    return str(value)

@@ -70,7 +70,7 @@ def test_the_tiles_are_the_first_rows(material: Material) -> None:
 
 def test_the_protocol_is_told_once_where_rows_share_it(material: Material) -> None:
     protocols = headline.headline(material)["protocols"]
-    assert protocols["shared"] == {"view": "center-crop", "knn": '{"k": 10}'}
+    assert protocols["shared"] == {"view": "center-crop", "knn": "k 10"}
     assert protocols["own"][1] == ("student · gap, crop", {"pictures": "crop"})
 
 
