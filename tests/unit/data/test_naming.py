@@ -72,6 +72,7 @@ def test_names_that_become_one_folder_are_told_apart() -> None:
     assert len({unicodedata.normalize("NFC", folder).casefold() for folder in folders.values()}) == len(names)
     assert folders == safe_folder_names(reversed(names))
     assert folders["F/A-18"].startswith("F-A-18~")
+    assert len({folder.casefold() for folder in safe_folder_names(["Jay", "jay"]).values()}) == 2
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "鳥"])

@@ -53,7 +53,7 @@ def test_other_files_are_counted_by_suffix(tmp_path: Path) -> None:
 
 def test_links_in_circles_end(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    touch(root, "a/1.jpg", "a/b/2.jpg")
+    touch(root, "a/1.jpg", "a/b/2.jpg", "../outside.jpg")
     (root / "a" / "b" / "up").symlink_to(root / "a")
     (root / "a" / "self").symlink_to(root / "a" / "self")
     (root / "a" / "home").symlink_to(root)
