@@ -101,6 +101,13 @@ def test_reference_finds_positives_among_the_negatives() -> None:
     assert [learner.queue(name).fill for name in FULL.queues()] == [4, 4]
 
 
+def test_the_third_term_stores_nothing_where_it_encodes_anew() -> None:
+    plan = replace(REFERENCE, key_timing="after-step")
+    scores = score_step(learner_of(), tiny_views(), objective=FULL, plan=plan, lessons=LESSONS)
+    assert torch.equal(scores.pending["object"], scores.pairs["global_object"].key)
+    assert not torch.equal(scores.pending["object"], scores.pairs["object_object"].key)
+
+
 def test_object_keys_are_remembered_without_a_global_object_term() -> None:
     objective = replace(FULL, global_object=0)
     for timing in ("after-step", "reference"):
