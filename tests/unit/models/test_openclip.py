@@ -78,6 +78,17 @@ def test_a_hub_repository_in_the_cache_is_read_offline(whole: Path, hub: Path) -
     assert parts.name == f"hf-hub:{REPO}"
 
 
+@pytest.mark.parametrize("text_tower", [{}, {"hf_tokenizer_name": "some-owner/words"}])
+def test_the_hub_is_asked_for_a_tokenizer_only_if_it_holds_it(
+    hub: Path, monkeypatch: pytest.MonkeyPatch, text_tower: dict[str, str]
+) -> None:
+    write_tiny_clip(hub, text_cfg={**tiny_config()["text_cfg"], **text_tower})
+    asked: list[str] = []
+    monkeypatch.setattr(open_clip, "get_tokenizer", asked.append)
+    open_clip_parts(f"hf-hub:{REPO}", "")
+    assert asked == [f"hf-hub:{REPO}" if text_tower else f"local-dir:{hub}"]
+
+
 def test_a_tag_brings_its_activation_and_its_statistics(
     tmp_path: Path, whole: Path, hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
