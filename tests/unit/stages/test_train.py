@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +12,14 @@ from torch.nn import functional as F
 
 from leadpp.config import build_config
 from leadpp.data.index import ImageIndex, ImageRecord
+from leadpp.data.views import ViewSet
 from leadpp.engine.restore import load_student
 from leadpp.engine.runtime import SilentProgress
-from leadpp.errors import CheckpointError, ConfigError, DataError, LeadppError, TextError
+from leadpp.engine.step import StepPlan
+from leadpp.errors import ArtifactError, CheckpointError, ConfigError, DataError, LeadppError, TextError
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import write_table
+from leadpp.models.learner import Learner
 from leadpp.stages.train import automatic_queue_size, train
 from leadpp.text.prototypes import Prototypes, write_prototypes
 from tests.unit.tiny import WIDTH, TinyTeacher, save_tiny_network, tiny_prototypes
@@ -181,6 +185,90 @@ def test_the_papers_way(run: Path, index: ImageIndex, backbone: str) -> None:
     assert events(run, "step")[0]["learning_rate"] == pytest.approx(0, abs=1e-12)
     assert results["terms"]["distillation"] > 0
     assert events(run, "epoch")[0]["queue_fill_object"] == pytest.approx(8 / 12)
+
+
+class Built(Exception):  # noqa: N818 - a way out, not an error
+    """Carries what the stage has put together, before anything is trained."""
+
+    def __init__(self, learner: Learner, **parts: Any) -> None:  # noqa: ANN401 - whatever the stage passes
+        super().__init__()
+        self.learner, self.parts = learner, parts
+
+
+def built(
+    run: Path, index: ImageIndex, *layers: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Built, list[torch.Tensor | None]]:
+    """Put a training together from settings and return what the trainer would get, and the boxes views are cut from."""
+    boxes: list[torch.Tensor | None] = []
+
+    class SeenViews(ViewSet):
+        def __init__(self, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401 - hands everything on
+            boxes.append(keywords["crop_boxes_xyxy"])
+            super().__init__(*arguments, **keywords)
+
+    def stop(learner: Learner, **parts: Any) -> None:  # noqa: ANN401 - see above
+        raise Built(learner, **parts)
+
+    monkeypatch.setattr("leadpp.stages.train.ViewSet", SeenViews)
+    monkeypatch.setattr("leadpp.stages.train.Trainer", stop)
+    with pytest.raises(Built) as caught:
+        train(index=index, run=run, config=build_config(*layers))
+    return caught.value, boxes
+
+
+def test_settings_of_the_paper_arrive(
+    run: Path, index: ImageIndex, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what, boxes = built(
+        run,
+        index,
+        settings(backbone, student={"batchnorm": "eval"}, train={"precision": "bf16", "queue_size": 8}),
+        {"preset": "paper"},
+        monkeypatch=monkeypatch,
+    )
+    assert what.parts["order"] == StepPlan(
+        forwards="reference",
+        key_update="forward",
+        key_momentum=0.999,
+        key_timing="reference",
+        autocast_dtype=torch.bfloat16,
+    )
+    objective = what.parts["objective"]
+    assert (objective.reduction, objective.log_form) == ("reference", "softmax-log")
+    student = what.learner.student
+    assert (student.attention_scaling, student.batchnorm) == ("batch", "eval")
+    assert len(what.learner.queue("object").snapshot()) == 8
+    assert boxes[0] is not None
+    assert boxes[0].tolist() == [[4, 8, 36, 30]] * 10
+
+
+def test_settings_of_the_loop_arrive(
+    run: Path, index: ImageIndex, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: dict[str, object] = {
+        "epochs": 7,
+        "batch_size": 5,
+        "learning_rate": 0.3,
+        "momentum": 0.5,
+        "weight_decay": 0.25,
+        "schedule": "step",
+        "warmup_epochs": 2.0,
+        "clip_norm": 4.0,
+        "precision": "fp16",
+        "monitor_every": 0,
+    }
+    layers = settings(backbone, train=chosen, checkpoint={"every": 3, "keep": 9})
+    what, boxes = built(run, index, layers, {"preset": "lead"}, monkeypatch=monkeypatch)
+    assert dataclasses.asdict(what.parts["loop"]) == chosen | {"checkpoint_every": 3, "checkpoint_keep": 9}
+    assert what.parts["order"] == StepPlan(autocast_dtype=torch.float16)
+    assert what.parts["monitor"] is None
+    assert boxes == [None]
+
+
+def test_missing_boxes_name_their_file(run: Path, index: ImageIndex, backbone: str) -> None:
+    (run / "boxes.parquet").unlink()
+    with pytest.raises(ArtifactError, match=r"boxes\.parquet: no such file"):
+        train(index=index, run=run, config=build_config(settings(backbone)))
 
 
 def unlabelled(index: ImageIndex) -> ImageIndex:
