@@ -25,9 +25,12 @@ from leadpp.config.tree import (
     TeacherConfig,
     TrainConfig,
 )
+from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
-from leadpp.data.views import EvalSet
-from leadpp.engine.features import load_features
+from leadpp.data.views import EvalSet, ProbeSet
+from leadpp.engine.features import FeatureBank, load_features
+from leadpp.engine.measures import MeasureSettings, evaluate_features
+from leadpp.engine.probe import ProbeSettings
 from leadpp.engine.restore import describe_student
 from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import ArtifactError, DataError, LeadppError, TextError
@@ -35,6 +38,7 @@ from leadpp.io.artifacts import read_json, read_table, write_table
 from leadpp.io.checkpoint import checkpoint_path, keep_newest, save_checkpoint
 from leadpp.models.backbone import create_backbone
 from leadpp.models.student import Student
+from leadpp.stages import evaluate as stage
 from leadpp.stages.evaluate import evaluate
 from leadpp.text.prototypes import Prototypes, write_prototypes
 
@@ -293,6 +297,48 @@ def test_each_row_says_how_it_was_made(finished: tuple[World, list[dict[str, Any
     assert protocol["knn200"] == {"k": 16, "temperature": 0.1}
     assert row["counts"] == {"test": 12, "classes": 4, "queries": 12, "queries_left_out": 0, "train": 16}
     assert row_of(rows, "teacher", "embedding", "whole")["protocol"]["encoder"] == "colour"
+
+
+def spy(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Note what evaluate_features is called with."""
+    calls: list[dict[str, Any]] = []
+
+    def record(train: FeatureBank, test: FeatureBank, **others: Any) -> dict[str, Any]:  # noqa: ANN401 - as it is
+        calls.append({"train": train, "test": test, **others})
+        return evaluate_features(train, test, **others)
+
+    monkeypatch.setattr(stage, "evaluate_features", record)
+    return calls
+
+
+def test_the_probe_learns_from_the_numbered_views_of_the_set(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = spy(monkeypatch)
+    config = settings(world, evaluate__encoders=("teacher",))
+    run_stage(world, dataclasses.replace(config, seed=9))
+    records = world.index.usable("train")
+    crops = read_boxes(world.run / "boxes.parquet", records).crop_xyxy
+    for call, boxes in zip(calls, (None, crops), strict=True):
+        for number, features in enumerate(call["train_views"]):
+            samples = ProbeSet(records, root=world.index.root, size=32, seed=9, view=number, crop_boxes_xyxy=boxes)
+            torch.testing.assert_close(
+                features, hue(torch.stack([samples[place]["image"] for place in range(len(samples))]))
+            )
+        assert len(call["train_views"]) == 2
+        assert call["train"].labels.tolist() == [place for place in range(4) for _ in range(TRAIN)]
+
+
+def test_every_setting_arrives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = spy(monkeypatch)
+    changes = {"probe_learning_rate": 7.0, "probe_batch_size": 5, "heldout": 0.4, "chunk": 3, "kmeans_restarts": 1}
+    config = quick(world, evaluate__encoders=("teacher",), **{f"evaluate__{key}": changes[key] for key in changes})
+    run_stage(world, dataclasses.replace(config, seed=4))
+    assert calls[0]["settings"] == MeasureSettings(
+        seed=4,
+        probe=ProbeSettings(epochs=1, learning_rate=7.0, batch_size=5, heldout=0.4),
+        chunk=3,
+        kmeans_restarts=1,
+        device=None,
+    )
 
 
 def test_evaluation_is_repeatable(world: World) -> None:
