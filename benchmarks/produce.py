@@ -19,12 +19,19 @@ from typing import Any
 from leadpp import pipeline
 from leadpp.engine.console import console_progress
 
+TEACHER = {"factory": "benchmarks.teachers.conse:teacher"}
+
 ARMS: dict[str, dict[str, Any]] = {
-    "moco": {"preset": "moco"},
-    "lead++ without teacher": {"preset": "lead++", "teacher": {"use": "no"}},
-    "lead++ with weak teacher": {"preset": "lead++", "teacher": {"factory": "benchmarks.teachers.conse:teacher"}},
+    "moco": {"preset": "moco", "evaluate": {"encoders": ["student", "frozen"]}},
+    "lead++ without teacher": {"teacher": {"use": "no"}},
+    "lead++ with weak teacher": {"teacher": TEACHER, "evaluate": {"encoders": ["student", "teacher"]}},
+    "lead++ with weak teacher, tau 0.1": {"teacher": TEACHER, "loss": {"distillation_temperature": 0.1}},
+    "the same without entropy weights": {
+        "teacher": TEACHER,
+        "loss": {"distillation_temperature": 0.1, "contrast_weighting": "half", "distill_weighting": "half"},
+    },
 }
-"""Name of each arm -> the settings in which it differs."""
+"""Name of each arm -> the settings in which it differs; frozen and teacher rows are measured once."""
 
 COLUMNS = {
     "knn": "kNN",
@@ -72,9 +79,12 @@ def settings_for(arm: Mapping[str, Any], arguments: argparse.Namespace) -> dict[
             "clip_norm": arguments.clip,
             "monitor_every": 5,
         },
-        "evaluate": {"view": "squeeze"},
+        "evaluate": {"view": "squeeze", "encoders": ["student"], "probe_views": arguments.probe_views},
     }
-    return {**shared, **arm}
+    return {
+        name: {**shared[name], **arm[name]} if name in shared and name in arm and name != "seed" else value
+        for name, value in {**shared, **arm}.items()
+    }
 
 
 def run_arms(photos: Path, arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
@@ -86,10 +96,10 @@ def run_arms(photos: Path, arguments: argparse.Namespace) -> dict[str, list[dict
     rows = {}
     for name, arm in ARMS.items():
         progress.note(f"== {name}")
-        folder = arguments.out / name.replace(" ", "-").replace("+", "p")
+        folder = arguments.out / name.replace(" ", "-").replace("+", "p").replace(",", "")
         if not folder.exists():
             shutil.copytree(base, folder)
-        teaches = "factory" in arm.get("teacher", {})
+        teaches = arm.get("teacher") == TEACHER
         texts = pipeline.Texts(descriptions=arguments.out / "descriptions.json" if teaches else None)
         results = pipeline.run(photos, folder, settings=settings_for(arm, arguments), texts=texts, progress=progress)
         rows[name] = results["evaluate"]
@@ -97,13 +107,10 @@ def run_arms(photos: Path, arguments: argparse.Namespace) -> dict[str, list[dict
 
 
 def table(rows: Mapping[str, list[dict[str, Any]]]) -> str:
-    """Return a Markdown table: frozen and teacher rows once, then every arm."""
+    """Return a Markdown table of every arm, with the frozen and teacher rows where they were measured."""
     lines = ["| arm | feature | set | " + " | ".join(COLUMNS.values()) + " |", "|---" * (3 + len(COLUMNS)) + "|"]
-    last = list(rows)[-1]
     for arm, content in rows.items():
         for row in content:
-            if row["encoder"] != "student" and arm != last:
-                continue
             label = arm if row["encoder"] == "student" else row["encoder"]
             figures = [f"{row[key]:.3f}" if key in row else "–" for key in COLUMNS]
             if row["encoder"] == "teacher" and "naming_teacher" in row:
@@ -118,7 +125,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--kinds", type=int, default=25)
+    parser.add_argument("--kinds", type=int, default=20)
+    parser.add_argument("--probe-views", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=32)
