@@ -148,9 +148,12 @@ def test_each_touched_border_costs(rows: tuple[str, ...], touched: int) -> None:
 
 
 def test_borders_are_touched_within_one_pixel() -> None:
-    near = part_box(part("....", ".##.", "....", "...."), width_px=4, height_px=80)
-    assert near.box_xyxy == (1, 20, 3, 40)
-    assert near.score == pytest.approx(-near.area_frac - 0.04)
+    wide = part_box(part("....", ".##.", "....", "...."), width_px=4, height_px=80)
+    assert wide.box_xyxy == (1, 20, 3, 40)
+    assert wide.score == pytest.approx(-wide.area_frac - 0.04)
+    high = part_box(part("....", ".#..", ".#..", "...."), width_px=80, height_px=4)
+    assert high.box_xyxy == (20, 1, 40, 3)
+    assert high.score == pytest.approx(-high.area_frac - 0.04)
 
 
 def test_search_rejects_what_is_too_small_or_too_large() -> None:
