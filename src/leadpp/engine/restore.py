@@ -26,22 +26,27 @@ def describe_student(student: Student, *, backbone: str) -> dict[str, Any]:
     }
 
 
-def load_student(path: Path) -> tuple[Student, dict[str, Any]]:
+def load_student(path: Path, *, backbone: str | None = None) -> tuple[Student, dict[str, Any]]:
     """Build the student of a checkpoint, in evaluation mode on the CPU.
+
+    Args:
+        path: The checkpoint.
+        backbone: The network to build, for instance where its ``local-dir:`` folder is now; that of the checkpoint
+            when left out.
 
     Returns:
         The student, and the checkpoint's metadata: what :func:`describe_student` says, epoch, step, and whatever the
         training added.
 
     Raises:
-        CheckpointError: Missing, truncated, or its tensors do not fit the backbone that it names.
-        WeightsError: Its backbone is unknown here; a ``local-dir:`` folder must still be where it was.
+        CheckpointError: Missing, truncated, or its tensors do not fit the backbone.
+        WeightsError: The backbone is unknown here.
     """
     checkpoint = read_checkpoint(path)
     metadata = dict(checkpoint.metadata)
     try:
         student = Student(
-            create_backbone(metadata["backbone"], pretrained=False),
+            create_backbone(backbone or metadata["backbone"], pretrained=False),
             embedding_dim=metadata["embedding_dim"],
             attention_channels=metadata["attention_channels"],
             attention_scaling=metadata["attention_scaling"],
@@ -50,5 +55,13 @@ def load_student(path: Path) -> tuple[Student, dict[str, Any]]:
         )
     except KeyError as error:
         raise CheckpointError(f"{path}: it does not say its {error.args[0]}; train again") from error
-    checkpoint.load_module("student", student)
+    try:
+        checkpoint.load_module("student", student)
+    except CheckpointError as error:
+        if backbone in (None, metadata["backbone"]):
+            raise
+        raise CheckpointError(
+            f"{path}: it is of another backbone: trained from {metadata['backbone']!r}, while the settings name "
+            f"{backbone!r}; set student.backbone to that network, or train again"
+        ) from error
     return student.eval(), metadata

@@ -212,7 +212,7 @@ def _student(job: _Job) -> _Encoder | None:
     if path is None:
         job.progress.note("no checkpoint in the run, so there are no rows of the student; run train first")
         return None
-    student, metadata = load_student(path)
+    student, metadata = load_student(path, backbone=job.config.student.backbone)
     facts = {"checkpoint": path.relative_to(job.run).as_posix(), "epoch": metadata.get("epoch")}
     return _Encoder(
         name="student",

@@ -64,3 +64,15 @@ def test_checkpoints_that_are_no_student_of_theirs(backbone: str, tmp_path: Path
         save_checkpoint(path, modules={"student": student}, optimizer=None, metadata=metadata)
         with pytest.raises(error, match=message):
             load_student(path)
+
+
+def test_the_backbone_may_have_moved_but_not_changed(backbone: str, tmp_path: Path) -> None:
+    student = trained_student(backbone)
+    path = tmp_path / "one.safetensors"
+    metadata = describe_student(student, backbone="local-dir:/gone")
+    save_checkpoint(path, modules={"student": student}, optimizer=None, metadata=metadata)
+    loaded, _ = load_student(path, backbone=backbone)
+    assert torch.equal(loaded.projector[0].weight, student.projector[0].weight)
+    other = save_tiny_network(tmp_path / "other", architecture="test_efficientnet")
+    with pytest.raises(CheckpointError, match=r"trained from 'local-dir:/gone', while the settings name .*other"):
+        load_student(path, backbone=other)
