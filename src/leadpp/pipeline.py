@@ -1,5 +1,6 @@
 """The order of the stages: what each depends on, what is skipped and why, and what a run folder remembers."""
 
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -285,7 +286,7 @@ def _fingerprint(job: Job, index: ImageIndex, name: str) -> str:
         "prototypes": ("text", "teacher"),
         "train": ("student", "loss", "train", "teacher"),
         "evaluate": ("evaluate", "teacher", "student", "text"),
-        "report": ("report", "loss", "train"),
+        "report": tuple(item.name for item in dataclasses.fields(config) if item.name not in ("preset", "seed")),
     }[name]
     parts |= {group: to_mapping(getattr(config, group)) for group in groups}
     parts["size"] = config.input.size if name != "localize" else None
