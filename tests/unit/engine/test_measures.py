@@ -11,7 +11,7 @@ from torch import Tensor
 
 from leadpp.engine.features import FeatureBank
 from leadpp.engine.measures import MeasureSettings, evaluate_features, naming_accuracy
-from leadpp.engine.probe import ProbeSettings
+from leadpp.engine.probe import ProbeSettings, linear_probe
 from leadpp.errors import DataError
 
 SETTINGS = MeasureSettings(seed=1, probe=ProbeSettings(epochs=5, batch_size=16), chunk=16, kmeans_restarts=2)
@@ -71,6 +71,20 @@ def test_the_probe_learns_from_the_views_and_neighbours_do_not() -> None:
     assert (own["probe_last"] > 0.9, lost["probe_last"] < 0.6) == (True, True)
     assert own["knn"] == lost["knn"]
     assert (own["protocol"]["probe"]["views"], lost["protocol"]["probe"]["views"]) == ("the test view", 2)
+
+
+def test_the_probes_epoch_is_chosen_on_the_test_view_of_train() -> None:
+    train, test = bank(1), bank(2)
+    views = [noise(2, like=train), train.features]
+    found = evaluate_features(train, test, train_views=views, settings=SETTINGS)
+    by_view = {}
+    for name, fixed in (("test view", train.features), ("first view", views[0])):
+        by_view[name] = linear_probe(
+            views, train.labels, fixed=fixed, test=(test.features, test.labels), settings=SETTINGS.probe, seed=1
+        )
+    assert by_view["test view"].heldout_epoch != by_view["first view"].heldout_epoch
+    assert found["protocol"]["probe"]["heldout_epoch"] == by_view["test view"].heldout_epoch
+    assert found["probe_heldout"] == by_view["test view"].heldout
 
 
 def test_small_sets_and_lonely_classes_are_said_in_the_row() -> None:
