@@ -64,13 +64,15 @@ def test_unknown_backbones_show_the_closest(flat: Path, tmp_path: Path, cli: Cli
     words = ("--data", flat, "--run", tmp_path / "run", "--input.workers", "0")
     refused(cli("localize", *words, "--localize.backbone", "resnet55"), "resnet55", "resnet50")
     refused(cli("localize", *words, "--localize.backbone", f"local-dir:{tmp_path}"), str(tmp_path), "config.json")
-    refused(cli("train", *words, "--preset", "moco", "--student.backbone", "resnet55"), "resnet50")
+    few = ("--preset", "moco", "--train.batch-size", "4")
+    refused(cli("train", *words, *few, "--student.backbone", "resnet55"), "resnet50")
 
 
 def test_stages_before_their_time(flat: Path, demo: Path, tmp_path: Path, cli: Cli) -> None:
     words = ("--run", tmp_path / "run", "--config", demo / "settings.yaml")
     refused(cli("train", "--data", flat, *words), "localize")
-    refused(cli("evaluate", "--data", demo / "photos", "--run", tmp_path / "other"), "train")
+    only = ("--run", tmp_path / "other", "--evaluate.encoders", "student")
+    refused(cli("evaluate", "--data", demo / "photos", *only), "run train first")
     refused(cli("prototypes", "build", "--data", flat, *words), "names")
     refused(cli("evaluate", "--data", flat, *words), "label")
 

@@ -40,6 +40,8 @@ def read_boxes(path: Path, records: Sequence[ImageRecord]) -> PhotographBoxes:
         ArtifactError: The file is missing or damaged.
         DataError: A photograph has no row, or its row was made for another size.
     """
+    if not path.exists():
+        raise ArtifactError(f"{path}: no such file; run localize first")
     table, _ = read_table(path, kind="boxes")
     lacking = sorted(_COLUMNS - set(table.column_names))
     if lacking:

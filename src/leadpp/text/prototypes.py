@@ -167,7 +167,7 @@ def unit_rows(vectors: Tensor) -> Tensor:
     norms = torch.linalg.vector_norm(rows, dim=1)
     bad = torch.nonzero(~torch.isfinite(norms) | (norms == 0)).flatten().tolist()
     if bad:
-        found = "zero" if norms[bad[0]] == 0 else "not finite"
+        found = "zero" if norms[bad[0]] == 0 else "NaN or infinite"
         raise TextError(
             f"{len(bad)} of {len(rows)} rows are no direction: row {bad[0]} is {found}; make the prototypes again"
         )

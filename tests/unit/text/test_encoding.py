@@ -140,7 +140,7 @@ class BrokenTower:
     [
         (torch.ones(1, 4), r"one vector a text, \(2, D\), but returned \(1, 4\)"),
         (torch.ones(4), r"but returned \(4,\)"),
-        (torch.tensor([[1.0, 0.0], [math.nan, 0.0]]), "row 1 is not finite"),
+        (torch.tensor([[1.0, 0.0], [math.nan, 0.0]]), "row 1 is NaN or infinite"),
         (torch.tensor([[0.0, 0.0], [1.0, 0.0]]), "row 0 is zero"),
     ],
 )

@@ -127,8 +127,8 @@ def test_a_length_that_half_precision_cannot_hold_is_measured_in_float32() -> No
     ("content", "message"),
     [
         (torch.tensor([[1.0, 0.0], [0.0, 0.0]]), "1 of 2 rows are no direction: row 1 is zero"),
-        (torch.tensor([[math.nan, 0.0], [0.0, 1.0]]), "1 of 2 rows are no direction: row 0 is not finite"),
-        (torch.tensor([[1.0, 0.0], [math.inf, 1.0]]).half(), "row 1 is not finite"),
+        (torch.tensor([[math.nan, 0.0], [0.0, 1.0]]), "1 of 2 rows are no direction: row 0 is NaN or infinite"),
+        (torch.tensor([[1.0, 0.0], [math.inf, 1.0]]).half(), "row 1 is NaN or infinite"),
         (torch.ones(4), "found shape \\(4,\\)"),
         (torch.ones(2, 2, dtype=torch.int64), "of int64"),
         ({"text": torch.ones(2, 2)}, "found a dict"),
