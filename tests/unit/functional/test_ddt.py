@@ -146,3 +146,9 @@ def test_indicator_is_the_projection_of_each_position() -> None:
     assert float(actual[2, 1, 3]) == pytest.approx(float(position), rel=1e-5)
     assert float(actual.mean()) == pytest.approx(0.0, abs=1e-5)
     assert float(direction.vector.norm()) == pytest.approx(1.0)
+
+
+def test_border_is_the_outermost_ring() -> None:
+    expected = [[True] * 5, [True, False, False, False, True], [True] * 5]
+    assert border_cells(3, 5).tolist() == expected
+    assert bool(border_cells(2, 9).all())
