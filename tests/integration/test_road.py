@@ -50,8 +50,8 @@ def test_results_have_the_promised_keys_and_unchanged_stages_are_skipped(finishe
     rows = json.loads(out)
     assert [(row["encoder"], row["feature"], row["set"]) for row in rows][:4] == [
         ("student", "gap", "whole"),
-        ("student", "attention", "whole"),
         ("student", "gap", "crop"),
+        ("student", "attention", "whole"),
         ("student", "attention", "crop"),
     ]
     assert {(row["encoder"], row["set"]) for row in rows} >= {
@@ -72,7 +72,7 @@ def test_only_what_changed_runs_again(finished: Path, demo: Path, tmp_path: Path
     assert "train: unchanged, skipped" in notes
     assert "evaluate: done" in notes
     assert "report: done" in notes
-    assert results["evaluate"][0]["protocol"]["probe_epochs"] == 3
+    assert results["evaluate"][0]["protocol"]["probe"]["epochs"] == 3
 
 
 @pytest.mark.slow
