@@ -23,10 +23,19 @@ TEACHER = {"factory": "benchmarks.teachers.conse:teacher"}
 
 ARMS: dict[str, dict[str, Any]] = {
     "moco": {"preset": "moco", "evaluate": {"encoders": ["student", "frozen"]}},
-    "lead++ without teacher": {"teacher": {"use": "no"}},
-    "lead++ with weak teacher": {"teacher": TEACHER, "evaluate": {"encoders": ["student", "teacher"]}},
-    "lead++ with weak teacher, tau 0.1": {"teacher": TEACHER, "loss": {"distillation_temperature": 0.1}},
+    "lead++ without teacher": {"preset": "lead++", "teacher": {"use": "no"}},
+    "lead++ with weak teacher": {
+        "preset": "lead++",
+        "teacher": TEACHER,
+        "evaluate": {"encoders": ["student", "teacher"]},
+    },
+    "lead++ with weak teacher, tau 0.1": {
+        "preset": "lead++",
+        "teacher": TEACHER,
+        "loss": {"distillation_temperature": 0.1},
+    },
     "the same without entropy weights": {
+        "preset": "lead++",
         "teacher": TEACHER,
         "loss": {"distillation_temperature": 0.1, "contrast_weighting": "half", "distill_weighting": "half"},
     },
@@ -69,7 +78,7 @@ def settings_for(arm: Mapping[str, Any], arguments: argparse.Namespace) -> dict[
     backbone = f"local-dir:{arguments.weights.resolve()}"
     shared: dict[str, Any] = {
         "seed": arguments.seed,
-        "input": {"size": arguments.size},
+        "input": {"size": arguments.size, "workers": arguments.workers},
         "localize": {"backbone": backbone, "size": 224},
         "student": {"backbone": backbone, "batchnorm": arguments.batchnorm},
         "train": {
@@ -91,10 +100,11 @@ def run_arms(photos: Path, arguments: argparse.Namespace) -> dict[str, list[dict
     """Run the boxes once, then every arm from them; return the rows of each arm's evaluation."""
     base = arguments.out / "boxes"
     progress = console_progress()
-    first = settings_for(next(iter(ARMS.values())), arguments)
+    first = settings_for({}, arguments)
     pipeline.run(photos, base, stages=("localize",), settings=first, progress=progress)
     rows = {}
-    for name, arm in ARMS.items():
+    for name in arguments.arms:
+        arm = ARMS[name]
         progress.note(f"== {name}")
         folder = arguments.out / name.replace(" ", "-").replace("+", "p").replace(",", "")
         if not folder.exists():
@@ -134,6 +144,8 @@ def main() -> None:
     parser.add_argument("--clip", type=float, default=0.0)
     parser.add_argument("--batchnorm", choices=["train", "eval"], default="train")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=-1)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     photos = link_subset(arguments.data, arguments.out, kinds=arguments.kinds)

@@ -42,6 +42,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "fit_split": "all",
             "fit_size": 512,
             "batchnorm": "train-in-apply",
+            "sign_rule": "loading",
             "zero_rows": True,
             "box_reading": "reference",
             "form": "search",

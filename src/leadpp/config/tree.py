@@ -54,8 +54,9 @@ class LocalizeConfig:
     """Which photographs the fit may see; the reference takes train and test together."""
     fit_size: int = 0
     """Side in pixels in the fit if it is to differ from `size`; 0 takes `size` (the reference has 512 and 448)."""
-    sign_rule: Literal["loading", "border", "norm"] = "loading"
-    """What decides which side of the direction is the object (docs/decisions)."""
+    sign_rule: Literal["loading", "border", "norm"] = "border"
+    """What decides which side of the direction is the object: the border of pictures is ground, the entry of largest
+    magnitude is positive (the reference), or objects have the longer descriptors (docs/decisions/0011)."""
     batchnorm: Literal["eval", "train-in-apply"] = "eval"
     """Statistics in apply: the stored ones, or (reference) each picture's own."""
     zero_rows: bool = False

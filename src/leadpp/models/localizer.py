@@ -37,7 +37,7 @@ class LocalizerSettings:
     """Min-max scaled indicators above this are object."""
     form: Literal["search", "part"] = "search"
     """What crops are made from: the search over cut rates, or the rectangle of the part."""
-    sign_rule: SignRule = "loading"
+    sign_rule: SignRule = "border"
     """What decides which side of the direction is the object."""
     batchnorm: Literal["eval", "train-in-apply"] = "eval"
     """Statistics of BatchNorm when boxes are found: the stored ones, or each picture's own."""
