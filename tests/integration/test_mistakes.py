@@ -94,6 +94,7 @@ def test_one_class(demo: Path, tmp_path: Path, cli: Cli) -> None:
     words = ("--data", photos, "--run", tmp_path / "run", "--config", demo / "settings.yaml")
     refused(cli("evaluate", *words), "one class")
     refused(cli("run", *words, "--preset", "moco", "--train.batch-size", 4, "--train.epochs", 1), "one class")
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_prototypes_that_do_not_fit(demo: Path, tmp_path: Path, cli: Cli) -> None:

@@ -1,6 +1,7 @@
 """The whole road on drawn photographs: what is promised of the run folder, the results and the skipping of stages."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,6 @@ def finished(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def copied(finished: Path, tmp_path: Path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
@@ -92,8 +91,6 @@ def test_a_run_of_other_data_is_refused(finished: Path, flat: Path) -> None:
 
 @pytest.mark.slow
 def test_the_same_data_elsewhere_is_welcome(finished: Path, demo: Path, tmp_path: Path) -> None:
-    import shutil
-
     moved = shutil.copytree(demo / "photos", tmp_path / "moved")
     progress = SilentProgress()
     pipeline.run(Path(moved), copied(finished, tmp_path), stages=("localize",), progress=progress)
@@ -141,3 +138,38 @@ def test_every_preset_runs(preset: str, demo: Path, tmp_path: Path, cli: Cli) ->
     )  # fmt: skip
     assert code == 0, err
     assert json.loads(out)["train"]["epochs"] == 1
+
+
+@pytest.mark.slow
+def test_words_and_boxes_given_once_are_remembered(demo: Path, tmp_path: Path, cli: Cli) -> None:
+    photos = Path(shutil.copytree(demo / "photos", tmp_path / "photos"))
+    boxes = (photos / "bboxes.csv").rename(tmp_path / "boxes.csv")
+    names = Path(shutil.copy(demo / "names.txt", tmp_path / "names.txt"))
+    words = ("--data", photos, "--run", tmp_path / "run", "--input.workers", 0)
+    first = (*words, "--config", demo / "settings.yaml", "--boxes", boxes)
+    assert cli("localize", *first)[0] == 0
+    assert cli("prototypes", "build", *words, "--names", names)[0] == 0
+    code, out, err = cli("localize", *words, "--json")
+    assert (code, "unchanged, skipped" in err) == (0, True)
+    assert "corloc" in json.loads(out)
+    code, _, err = cli("prototypes", "build", *words)
+    assert (code, "unchanged, skipped" in err) == (0, True)
+    code, _, err = cli("prototypes", "build", *words, "--text.template", "a drawing of a {}.")
+    assert (code, "prototypes: done" in err) == (0, True)
+    names.unlink()
+    code, _, err = cli("prototypes", "build", *words)
+    assert (code, "give --names again" in err) == (2, True)
+    names.write_text("one\ntwo\n")
+    code, _, err = cli("run", *words)
+    assert (code, "localize" in err) == (2, False)
+    boxes.unlink()
+    code, _, err = cli("localize", *words)
+    assert (code, "give --boxes again" in err) == (2, True)
+
+
+@pytest.mark.slow
+def test_crops_are_written_without_localizing_again(finished: Path, demo: Path, tmp_path: Path, cli: Cli) -> None:
+    run = copied(finished, tmp_path)
+    code, _, err = cli("localize", "--data", demo / "photos", "--run", run, "--write-crops")
+    assert (code, "localize: unchanged, skipped" in err) == (0, True)
+    assert len(list((run / "crops").rglob("*.jpg"))) == 54

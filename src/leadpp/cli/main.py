@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"leadpp: error: {' '.join(str(error).split())}\n")
         return MISTAKE
     except KeyboardInterrupt:
-        sys.stderr.write("leadpp: interrupted; finished stages are kept, run the same command to go on\n")
+        sys.stderr.write(
+            "leadpp: interrupted; finished stages are kept; run the same command to go on, a training with --resume\n"
+        )
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()

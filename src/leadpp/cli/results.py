@@ -21,6 +21,9 @@ _COLUMNS = (
 )
 
 
+_BAD_LINE = "{} files could not be read and were left out; index.parquet lists them with the reason"
+
+
 def print_results(results: Mapping[str, Any], *, command: str, as_json: bool) -> None:
     """Print what a command returned.
 
@@ -32,6 +35,8 @@ def print_results(results: Mapping[str, Any], *, command: str, as_json: bool) ->
     if as_json:
         document = results if command == "run" else results[command]
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        if bad := _bad_count(results):
+            sys.stderr.write(_BAD_LINE.format(bad) + "\n")
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     for name, result in results.items():
@@ -39,11 +44,8 @@ def print_results(results: Mapping[str, Any], *, command: str, as_json: bool) ->
             console.print(_evaluation_table(result))
         elif name != "index" or command == "run":
             console.print(f"{name}: {_words(result)}", markup=False, soft_wrap=True)
-    bad = _bad_count(results)
-    if bad:
-        console.print(
-            f"{bad} files could not be read and were left out; index.parquet lists them with the reason", soft_wrap=True
-        )
+    if bad := _bad_count(results):
+        console.print(_BAD_LINE.format(bad), soft_wrap=True)
 
 
 def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> Table:

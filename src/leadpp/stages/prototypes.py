@@ -64,6 +64,30 @@ def build_prototypes(
     return results | _counts(encoded, texts=len(made.vectors))
 
 
+def check_texts(
+    *,
+    index: ImageIndex,
+    config: Config,
+    names: Path | None = None,
+    descriptions: Path | None = None,
+    prototypes: Path | None = None,
+) -> None:
+    """Read what :func:`build_prototypes` would read, and match it to the classes, without loading the teacher.
+
+    Raises:
+        TextError: As :func:`build_prototypes`.
+    """
+    if prototypes is not None:
+        if descriptions is not None:
+            raise TextError("give either descriptions or prototypes, not both")
+        _arrange(_read(prototypes, names), index=index, match=config.text.match)
+    else:
+        words, _ = _gather(
+            index=index, config=config, names=names, descriptions=descriptions, progress=SilentProgress()
+        )
+        _select(words, index, config.text.match)
+
+
 def _counts(encoded: EncodedTexts | None, *, texts: int) -> dict[str, int]:
     if encoded is None:
         return {}

@@ -1,0 +1,149 @@
+"""Fingerprints of stages: everything that decides what a stage computes, and nothing else.
+
+A setting that changes only how fast or where something is computed (device, batch of a frozen network, how often the
+training is watched) is left out, so that changing it runs nothing again.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+from pathlib import Path
+
+from leadpp import __version__
+from leadpp.config import Config, to_mapping
+from leadpp.data.boxes import read_boxes
+from leadpp.data.index import ImageIndex
+from leadpp.io.artifacts import file_digest
+from leadpp.pipeline.job import BOXES, PROTOTYPES, Job
+from leadpp.pipeline.memory import Memory
+
+_WITHOUT_EFFECT = {
+    "localize": {"batch_size"},
+    "train": {"device", "monitor_every"},
+    "evaluate": {"batch_size", "chunk"},
+}
+"""Settings of a group that change no result."""
+
+
+def fingerprint(job: Job, index: ImageIndex, name: str) -> str:
+    """Return 32 hexadecimal digits over the code, the settings and the inputs of a stage.
+
+    Raises:
+        ArtifactError: An input of the stage cannot be read.
+    """
+    parts = {"code": __version__, "stage": name, "seed": job.config.seed, **_PARTS[name](job, index)}
+    return _digest(parts)
+
+
+def sees_objects(config: Config) -> bool:
+    """Tell whether a term of the loss looks at object views."""
+    loss = config.loss
+    contrast = loss.global_object > 0 or loss.object_object > 0 or loss.alignment > 0
+    return contrast or (loss.distill_view == "object" and loss.distillation > 0)
+
+
+def _localize(job: Job, index: ImageIndex) -> dict[str, object]:
+    return {
+        "data": [index.source, index.digest()],
+        "settings": _settings(job.config, "localize"),
+        "weights": _network(job.config.localize.backbone),
+    }
+
+
+def _prototypes(job: Job, index: ImageIndex) -> dict[str, object]:
+    return {
+        "classes": index.classes,
+        "settings": _settings(job.config, "text", "teacher"),
+        "texts": {role: _file(path) for role, path in job.texts.given().items()},
+        "teacher": _teacher(job.config),
+    }
+
+
+def _train(job: Job, index: ImageIndex) -> dict[str, object]:
+    records = index.usable("train")
+    looks = sees_objects(job.config) and (job.run / BOXES).exists()
+    boxes = read_boxes(job.run / BOXES, records).crop_xyxy.tolist() if looks else None
+    taught = job.has_prototypes and job.config.teacher.use != "no"
+    return {
+        "data": [(record.path, record.checksum, record.cut_bottom_px) for record in records],
+        "boxes": boxes,
+        "size": job.config.input.size,
+        "settings": _settings(job.config, "student", "loss", "train"),
+        "weights": _network(job.config.student.backbone),
+        "teacher": [_teacher(job.config), _settings(job.config, "teacher"), _file(job.run / PROTOTYPES)]
+        if taught
+        else None,
+    }
+
+
+def _evaluate(job: Job, index: ImageIndex) -> dict[str, object]:
+    checkpoints = [path for path in sorted((job.run / "checkpoints").glob("*")) if path.is_file()]
+    inputs = [job.run / BOXES, job.run / PROTOTYPES, *checkpoints]
+    return {
+        "data": [index.split_origin, index.digest()],
+        "size": job.config.input.size,
+        "settings": _settings(job.config, "evaluate", "teacher", "student", "text"),
+        "weights": _network(job.config.student.backbone),
+        "teacher": _teacher(job.config) if job.has_prototypes or job.config.teacher.use == "yes" else None,
+        "inputs": {path.name: _file(path) for path in inputs},
+    }
+
+
+def _report(job: Job, index: ImageIndex) -> dict[str, object]:
+    groups = [item.name for item in dataclasses.fields(job.config) if item.name not in ("preset", "seed")]
+    stages = {name: stage["fingerprint"] for name, stage in Memory(job.run).stages.items() if name != "report"}
+    return {"data": index.digest(), "settings": _settings(job.config, *groups), "stages": stages}
+
+
+_PARTS = {
+    "localize": _localize,
+    "prototypes": _prototypes,
+    "train": _train,
+    "evaluate": _evaluate,
+    "report": _report,
+}
+
+
+def _settings(config: Config, *groups: str) -> dict[str, object]:
+    return {
+        f"{group}.{key}": value
+        for group in groups
+        for key, value in to_mapping(getattr(config, group)).items()
+        if key not in _WITHOUT_EFFECT.get(group, ())
+    }
+
+
+def _network(name: str) -> list[str | None]:
+    """Name a network by its words, and one on disk by the bytes of its files too."""
+    folder = Path(name.removeprefix("local-dir:"))
+    if not name.startswith("local-dir:") or not folder.is_dir():
+        return [name]
+    return [_file(path) for path in sorted(folder.iterdir()) if path.is_file()]
+
+
+def _teacher(config: Config) -> list[object]:
+    """Name the teacher by its words, the bytes of its weights, and the source of one's own factory."""
+    settings = config.teacher
+    if settings.factory:
+        return [settings.factory, _source(settings.factory.partition(":")[0])]
+    return [_network(settings.model), settings.pretrained, _file(Path(settings.pretrained))]
+
+
+def _source(module: str) -> str | None:
+    here = Path(*module.split(".")).with_suffix(".py")
+    if here.is_file():
+        return _file(here)
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return _file(Path(spec.origin)) if spec is not None and spec.origin else None
+
+
+def _file(path: Path) -> str | None:
+    return file_digest(path) if path.is_file() else None
+
+
+def _digest(parts: object) -> str:
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,301 @@
+"""Run stages in order, skip what is unchanged, and say so."""
+
+import dataclasses
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from leadpp import __version__
+from leadpp.config import Config, build_config, read_yaml, write_yaml
+from leadpp.data.index import ImageIndex, open_data, read_index, write_index
+from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
+from leadpp.errors import ArtifactError, ConfigError, DataError, LeadppError
+from leadpp.io.artifacts import make_folder, write_json, write_text
+from leadpp.pipeline.fingerprints import fingerprint, sees_objects
+from leadpp.pipeline.job import STAGES, Job, Texts
+from leadpp.pipeline.memory import Memory
+
+_OUTPUTS = {
+    "localize": ("localizer.safetensors", "boxes.parquet", "indicators.safetensors"),
+    "prototypes": ("prototypes.safetensors",),
+    "train": ("checkpoints",),
+    "evaluate": ("evaluation.json", "embeddings"),
+    "report": ("report.html",),
+}
+_TEXT_ROLES = ("names", "descriptions", "prototypes")
+
+
+def run(
+    data: Path | str,
+    run: Path | str,
+    *,
+    stages: Sequence[str] = STAGES,
+    settings: Mapping[str, Any] | None = None,
+    config: Path | str | None = None,
+    texts: Texts | None = None,
+    boxes_csv: Path | None = None,
+    resume: bool = False,
+    write_crops: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run stages over a folder of photographs, skipping those whose inputs and settings are unchanged.
+
+    Args:
+        data: A prepared folder, an ImageFolder with or without ``train/`` and ``test/``, or a flat folder.
+        run: The run folder, new or to go on with; a run that is gone on with keeps its settings unless told otherwise.
+        stages: Which of :data:`STAGES` to run; their order is always that of the pipeline.
+        settings: Nested settings that go over everything else, for instance ``{"train": {"epochs": 5}}``.
+        config: A YAML file of settings.
+        texts: Names, descriptions or prototypes; without any the student learns without a teacher.
+        boxes_csv: True boxes (``path,x0,y0,x1,y1``) if they are not in ``data/bboxes.csv``.
+        resume: Continue an interrupted training from its newest checkpoint.
+        write_crops: Write the object crops as files into ``run/crops``.
+        progress: Who is told what is being done.
+
+    Returns:
+        Results by stage, ready for JSON; ``"index"`` comes first.
+
+    Raises:
+        LeadppError: Anything the user can mend; finished stages stay finished.
+    """
+    unknown = [name for name in stages if name not in STAGES]
+    if unknown:
+        raise ConfigError(f"unknown stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
+    folder = Path(run)
+    job = Job(
+        data=Path(data),
+        run=folder,
+        config=resolve_config(folder, settings=settings or {}, config=Path(config) if config else None),
+        texts=texts or Texts(),
+        boxes_csv=boxes_csv,
+        resume=resume,
+        write_crops=write_crops,
+        progress=progress or SilentProgress(),
+    )
+    return _run_job(job, [name for name in STAGES if name in stages])
+
+
+def resolve_config(run: Path, *, settings: Mapping[str, Any], config: Path | None) -> Config:
+    """Build the settings of a run: those it already has, or a file's, with the given ones over them.
+
+    A run folder's own ``config.yaml`` is the base unless a file or a preset is given.
+    """
+    layers: list[Mapping[str, Any]] = []
+    own = run / "config.yaml"
+    if config is not None:
+        layers.append(read_yaml(config))
+    elif "preset" not in settings and own.is_file():
+        layers.append(read_yaml(own))
+    return build_config(*layers, settings)
+
+
+def _run_job(job: Job, stages: Sequence[str]) -> dict[str, Any]:
+    pick_device(job.config.train.device)
+    job = _with_remembered(job)
+    index = _index_stage(job)
+    _check_early(job, index, stages)
+    write_text(job.run / "config.yaml", write_yaml(job.config))
+    write_json(job.run / "env.json", describe_environment(), kind="environment")
+    results: dict[str, Any] = {"index": _index_summary(index)}
+    for number, name in enumerate(stages, start=1):
+        heading = f"[{number}/{len(stages)}] {name}"
+        reason = "" if len(stages) == 1 else _why_not(job, index, name)
+        if reason:
+            job.progress.note(f"{heading}: left out, {reason}")
+            continue
+        results[name] = _run_stage(job, index, name, heading=heading)
+    if job.write_crops and "localize" in results:
+        _write_crops(job, index)
+    return results
+
+
+def _with_remembered(job: Job) -> Job:
+    """Add the files that the run was given before, where this call names none.
+
+    Raises:
+        DataError: A file is not there.
+    """
+    memory = Memory(job.run)
+    if not job.texts.given():
+        known = {role: Path(path) for role, path in memory.inputs.items() if role in _TEXT_ROLES}
+        job = dataclasses.replace(job, texts=Texts(**known))
+    if job.boxes_csv is None and "boxes" in memory.inputs:
+        job = dataclasses.replace(job, boxes_csv=Path(memory.inputs["boxes"]))
+    wanted = dict(job.texts.given()) if job.config.teacher.use != "no" else {}
+    if job.boxes_csv is not None:
+        wanted["boxes"] = job.boxes_csv
+    for role, path in wanted.items():
+        if not path.is_file():
+            again = f"; this run was given it before: give --{role} again" if role in memory.inputs else ""
+            raise DataError(f"{path}: no such file; expected {role} there{again}")
+    return job
+
+
+def _check_early(job: Job, index: ImageIndex, stages: Sequence[str]) -> None:
+    """Find mistakes of the data and the words before the stages that take long."""
+    if "evaluate" in stages and len(index.classes) == 1:
+        raise DataError(
+            f"{job.data}: found one class, {index.classes[0]!r}, and with one there is nothing to tell apart; add "
+            "classes, or give the folder of the photographs itself to learn without labels"
+        )
+    if "prototypes" in stages and job.texts.given() and job.config.teacher.use != "no":
+        from leadpp.stages.prototypes import check_texts
+
+        check_texts(index=index, config=job.config, **job.texts.given())
+
+
+def _run_stage(job: Job, index: ImageIndex, name: str, *, heading: str) -> Any:  # noqa: ANN401 - JSON of any shape
+    memory = Memory(job.run)
+    now = fingerprint(job, index, name)
+    known = memory.stages.get(name, {})
+    if known.get("fingerprint") == now and all((job.run / output).exists() for output in _OUTPUTS[name]):
+        job.progress.note(f"{heading}: unchanged, skipped")
+        return known["summary"]
+    job.progress.note(heading)
+    memory.forget(name)
+    started = time.monotonic()
+    summary = _RUNNERS[name](job, index)
+    seconds = time.monotonic() - started
+    memory.remember(name, fingerprint=now, seconds=seconds, summary=summary)
+    if name == "prototypes":
+        memory.keep(job.texts.given(), instead_of=_TEXT_ROLES)
+    job.progress.note(f"{heading}: done in {seconds:.1f} s")
+    return summary
+
+
+def _index_stage(job: Job) -> ImageIndex:
+    if job.run.exists() and not job.run.is_dir():
+        raise ArtifactError(f"{job.run}: a file stands where the run folder is meant; choose another --run")
+    if job.run.resolve().is_relative_to(job.data.resolve()):
+        raise ConfigError(f"{job.run}: the run folder lies in the data folder {job.data}; choose a --run outside it")
+    memory = Memory(job.run)
+    path = job.run / "index.parquet"
+    previous = None
+    if path.exists():
+        try:
+            previous = read_index(path)
+        except LeadppError as error:
+            job.progress.note(f"the index is made anew: {error}")
+    index = open_data(
+        job.data,
+        seed=job.config.seed,
+        bad_images=job.config.input.bad_images,
+        boxes_csv=job.boxes_csv,
+        workers=worker_count(job.config.input.workers),
+        progress=job.progress,
+        previous=previous,
+    )
+    make_folder(job.run)
+    memory.own(job.data, index.digest())
+    if job.boxes_csv is not None:
+        memory.keep({"boxes": job.boxes_csv}, instead_of=("boxes",))
+    if index != previous:
+        write_index(path, index)
+    for note in index.notes():
+        job.progress.note(note)
+    return index
+
+
+def _index_summary(index: ImageIndex) -> dict[str, Any]:
+    return {
+        "source": index.source,
+        "classes": len(index.classes),
+        "train": len(index.usable("train")),
+        "test": len(index.usable("test")),
+        "bad": len(index.records) - len(index.usable()),
+        "split": index.split_origin,
+        "digest": index.digest(),
+    }
+
+
+def _why_not(job: Job, index: ImageIndex, name: str) -> str:
+    """Say why a stage of a whole run does not apply; a stage asked for alone runs, or fails with its own reason."""
+    if name == "localize" and not sees_objects(job.config) and "crop" not in job.config.evaluate.sets:
+        return "no term and no evaluated set uses object boxes"
+    if name == "prototypes" and job.config.teacher.use == "no":
+        return "teacher.use is no"
+    if name == "prototypes" and not job.texts.given() and "prototypes" not in Memory(job.run).stages:
+        if job.has_prototypes:
+            return "the prototypes that lie in the run are used"
+        if job.config.teacher.use == "auto":
+            return "no names, descriptions or prototypes were given, so the student learns without a teacher (w_c = 1)"
+    if name == "evaluate" and not index.labelled:
+        return "the photographs have no labels"
+    return ""
+
+
+def _localize(job: Job, index: ImageIndex) -> dict[str, Any]:
+    from leadpp.stages.localize import localize
+
+    return localize(index=index, run=job.run, config=job.config, progress=job.progress)
+
+
+def _write_crops(job: Job, index: ImageIndex) -> None:
+    from leadpp.stages.localize import write_crops
+
+    written = write_crops(index=index, run=job.run, out=job.run / "crops", progress=job.progress)
+    job.progress.note(f"{written['crops']} crops are in {written['out']}")
+
+
+def _prototypes(job: Job, index: ImageIndex) -> dict[str, Any]:
+    from leadpp.stages.prototypes import build_prototypes
+
+    texts = job.texts.given()
+    return build_prototypes(index=index, run=job.run, config=job.config, progress=job.progress, **texts)
+
+
+def _train(job: Job, index: ImageIndex) -> dict[str, Any]:
+    from leadpp.stages.train import train
+
+    return train(index=index, run=job.run, config=job.config, resume=job.resume, progress=job.progress)
+
+
+def _evaluate(job: Job, index: ImageIndex) -> list[dict[str, Any]]:
+    from leadpp.stages.evaluate import evaluate
+
+    return evaluate(index=index, run=job.run, config=job.config, progress=job.progress)
+
+
+def _report(job: Job, index: ImageIndex) -> dict[str, Any]:
+    from leadpp.stages.report import report
+
+    return report(index=index, run=job.run, config=job.config, progress=job.progress)
+
+
+_RUNNERS: dict[str, Callable[[Job, ImageIndex], Any]] = {
+    "localize": _localize,
+    "prototypes": _prototypes,
+    "train": _train,
+    "evaluate": _evaluate,
+    "report": _report,
+}
+
+
+def describe_environment() -> dict[str, Any]:
+    """Say which versions and which machine compute a run."""
+    import torch
+
+    packages = (
+        "torch",
+        "torchvision",
+        "timm",
+        "open_clip_torch",
+        "numpy",
+        "scipy",
+        "scikit-learn",
+        "pillow",
+        "pyarrow",
+    )
+    return {
+        "leadpp": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version(name) for name in packages},
+        "threads": torch.get_num_threads(),
+        "cuda": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
+        "command": sys.argv,
+    }
