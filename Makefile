@@ -45,6 +45,7 @@ unit: install
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/coverage report --include='src/leadpp/functional/*' --fail-under=100
 
 check: lint types layers
 	$(MAKE) test
