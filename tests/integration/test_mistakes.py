@@ -149,3 +149,19 @@ def test_bad_images_are_counted_or_refused(demo: Path, tmp_path: Path, cli: Cli)
     assert code == 0, err
     assert "3" in out.splitlines()[-1]
     assert "index.parquet" in out.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_mistake_neither_poisons_the_run_nor_forgets_what_is_finished(demo: Path, tmp_path: Path, cli: Cli) -> None:
+    words = ("--data", demo / "photos", "--run", tmp_path / "run")
+    assert cli("localize", *words, "--config", demo / "settings.yaml")[0] == 0
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    refused(cli("localize", *words, "--localize.backbone", "local-dir:/nope"), "/nope")
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+    code, _, err = cli("localize", *words)
+    assert (code, "unchanged, skipped" in err) == (0, True)
+
+
+def test_paths_that_are_empty_words(flat: Path, cli: Cli) -> None:
+    refused(cli("localize", "--data", flat, "--run", ""), "empty path")
+    refused(cli("localize", "--data", "", "--run", "r"), "empty path")

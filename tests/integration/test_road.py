@@ -19,7 +19,9 @@ EVALUATION_KEYS = (
 @pytest.fixture(scope="module")
 def finished(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "first"
-    pipeline.run(demo / "photos", run, config=demo / "settings.yaml", texts=pipeline.Texts(names=demo / "names.txt"))
+    pipeline.run(
+        demo / "photos", run, config=demo / "settings.yaml", texts=pipeline.Texts(names=str(demo / "names.txt"))
+    )
     return run
 
 

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        sys.stdout.write(top_help())
+        (sys.stdout if words else sys.stderr).write(top_help())
         return OK if words else MISTAKE
     if words[0] == "--version":
         sys.stdout.write(f"leadpp {__version__}\n")

@@ -67,6 +67,13 @@ class LineParser(argparse.ArgumentParser):
         return parsed
 
 
+def _path(text: str) -> Path:
+    """Read a path; an empty word is most often an unset variable of the shell, not this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path")
+    return Path(text)
+
+
 def top_help() -> str:
     """Return what ``leadpp --help`` prints."""
     lines = [f"  {name:<12}{text}" for name, text in COMMANDS.items()]
@@ -84,9 +91,9 @@ def prepare_parser() -> LineParser:
     """Parse ``leadpp prepare``."""
     parser = _new_parser("prepare", COMMANDS["prepare"], usage="{cub,cars,aircraft,dogs,folder} SOURCE OUT")
     parser.add_argument("kind", choices=["cub", "cars", "aircraft", "dogs", "folder"], help="the native layout")
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="the folder as downloaded")
-    parser.add_argument("out", type=Path, metavar="OUT", help="the prepared folder to write")
-    parser.add_argument("--boxes", type=Path, metavar="CSV", help="true boxes: path,x0,y0,x1,y1, half-open pixels")
+    parser.add_argument("source", type=_path, metavar="SOURCE", help="the folder as downloaded")
+    parser.add_argument("out", type=_path, metavar="OUT", help="the prepared folder to write")
+    parser.add_argument("--boxes", type=_path, metavar="CSV", help="true boxes: path,x0,y0,x1,y1, half-open pixels")
     parser.add_argument(
         "--materialize",
         choices=["none", "copy", "hard", "soft"],
@@ -102,14 +109,14 @@ def data_parser(command: str) -> LineParser:
     """Parse one of :data:`DATA_COMMANDS`."""
     prog = "prototypes build" if command == "prototypes" else command
     parser = _new_parser(prog, DATA_COMMANDS[command], usage="--data DIR --run RUN")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="photographs, or a prepared folder")
-    parser.add_argument("--run", type=Path, required=True, metavar="RUN", help="the run folder, new or to go on with")
-    parser.add_argument("--boxes", type=Path, metavar="CSV", help="true boxes, if not in DIR/bboxes.csv")
+    parser.add_argument("--data", type=_path, required=True, metavar="DIR", help="photographs, or a prepared folder")
+    parser.add_argument("--run", type=_path, required=True, metavar="RUN", help="the run folder, new or to go on with")
+    parser.add_argument("--boxes", type=_path, metavar="CSV", help="true boxes, if not in DIR/bboxes.csv")
     if command in ("run", "prototypes"):
         texts = parser.add_argument_group("words (at most one, but --names may go with .pt prototypes)")
-        texts.add_argument("--names", type=Path, metavar="FILE", help="class names, one a line")
-        texts.add_argument("--descriptions", type=Path, metavar="FILE", help="CSV or JSON of descriptions")
-        texts.add_argument("--prototypes", type=Path, metavar="FILE", help="ready prototypes, .pt or .safetensors")
+        texts.add_argument("--names", type=_path, metavar="FILE", help="class names, one a line")
+        texts.add_argument("--descriptions", type=_path, metavar="FILE", help="CSV or JSON of descriptions")
+        texts.add_argument("--prototypes", type=_path, metavar="FILE", help="ready prototypes, .pt or .safetensors")
     if command in ("run", "localize"):
         parser.add_argument("--write-crops", action="store_true", help="write the object crops into RUN/crops")
     if command in ("run", "train"):
@@ -144,7 +151,7 @@ def _new_parser(command: str, text: str, *, usage: str) -> LineParser:
 
 
 def _add_plain(parser: LineParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings; flags go over it")
+    parser.add_argument("--config", type=_path, metavar="FILE", help="YAML file of settings; flags go over it")
     parser.add_argument("--json", action="store_true", help="print the results as one JSON document on standard output")
     parser.add_argument(
         "--bad-images",
@@ -169,7 +176,7 @@ def _add_settings(parser: LineParser, *, only: tuple[str, ...] | None) -> None:
             *flags,
             dest=".".join(leaf.path),
             metavar=_metavar(leaf),
-            help=f"{leaf.text} Default: {_default(leaf)}.".replace("%", "%%"),
+            help=f"{leaf.text} Default: {_default(leaf)}".removesuffix(".").replace("%", "%%"),
             **switch,
         )
 

@@ -3,6 +3,8 @@
 Views are uint8; each network normalises for itself, on its own device.
 """
 
+import contextlib
+import signal
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,24 +196,19 @@ class EpochSampler(Sampler[list[SampleKey]]):
                 "lower train.batch_size or add photographs"
             )
         self.count, self.batch_size, self.seed = count, batch_size, seed
-        self._epoch, self._start_batch = 0, 0
+        self._epoch = 0
 
-    def start(self, epoch: int, *, start_batch: int = 0) -> None:
-        """Choose the epoch, and the batch of it to start from (to go on where an earlier run stopped)."""
-        self._epoch, self._start_batch = epoch, start_batch
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """Full batches in one epoch."""
-        return self.count // self.batch_size
+    def start(self, epoch: int) -> None:
+        """Choose the epoch."""
+        self._epoch = epoch
 
     def __len__(self) -> int:
-        return max(0, self.batches_per_epoch - self._start_batch)
+        return self.count // self.batch_size
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch = self._epoch
         order: list[int] = torch.randperm(self.count, generator=generator_for(self.seed, "order", epoch)).tolist()
-        for batch in range(self._start_batch, self.batches_per_epoch):
+        for batch in range(len(self)):
             first = batch * self.batch_size
             yield [SampleKey(epoch, index) for index in order[first : first + self.batch_size]]
 
@@ -225,15 +222,15 @@ class TrainLoader:
     @property
     def batches_per_epoch(self) -> int:
         """Batches in a whole epoch."""
-        return self._sampler.batches_per_epoch
+        return len(self._sampler)
 
-    def epoch(self, epoch: int, *, start_batch: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from ``start_batch`` on.
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch.
 
         Raises:
             DataError: A photograph cannot be read any more, or a reading process died.
         """
-        self._sampler.start(epoch, start_batch=start_batch)
+        self._sampler.start(epoch)
         yield from _checked(self._loader)
 
 
@@ -311,6 +308,7 @@ def _loader(samples: Samples, *, workers: int, pin_memory: bool, **sampling: Any
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
         collate_fn=_collate,
+        worker_init_fn=_leave_interrupts_alone,
         generator=torch.Generator(),  # else torch draws the workers' seeds from the global generator
         **sampling,
     )
@@ -318,7 +316,9 @@ def _loader(samples: Samples, *, workers: int, pin_memory: bool, **sampling: Any
 
 def _checked(loader: DataLoader[Any]) -> Iterator[Batch]:
     try:
-        for batch in loader:
+        with _interrupts_held():
+            batches = iter(loader)
+        for batch in batches:
             if isinstance(batch, _Unreadable):
                 raise DataError(batch.message)
             yield batch
@@ -327,6 +327,22 @@ def _checked(loader: DataLoader[Any]) -> Iterator[Batch]:
             raise
         reason = str(error).splitlines()[0]
         raise DataError(f"a process that reads photographs died ({reason}); use fewer with input.workers") from error
+
+
+def _leave_interrupts_alone(worker: int) -> None:
+    """Make a reading process ignore Ctrl-C, which a terminal sends to it too: its parent stops it."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while reading processes start: they inherit this until they ignore it for good."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _regions(records: Sequence[ImageRecord], boxes_xyxy: Tensor | None) -> list[Box]:

@@ -1,23 +1,21 @@
 """What a training tells about itself: means over epochs, lines of ``metrics.jsonl``, and TensorBoard if installed."""
 
 import importlib.util
+import io
 import json
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from leadpp.errors import ArtifactError
 from leadpp.functional.spectrum import effective_rank
-from leadpp.io.artifacts import append_line, write_text
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from leadpp.io.artifacts import append_bytes, append_line, write_text
 
 Figures = dict[str, float]
 
@@ -30,26 +28,31 @@ class MetricsLog:
     Args:
         run: The run folder; the log is ``metrics.jsonl`` in it, and TensorBoard's folder is ``tensorboard``.
         since_step: Lines up to this step stay, later ones go: they tell of work that is about to be done again.
+        notify: Told once if TensorBoard's file cannot be written; the training goes on without it.
     """
 
-    def __init__(self, run: Path, *, since_step: int = 0) -> None:
-        self._path = run / "metrics.jsonl"
+    def __init__(self, run: Path, *, since_step: int = 0, notify: Callable[[str], None] | None = None) -> None:
+        self._path, self._notify = run / "metrics.jsonl", notify
         kept = [line for line in _lines(self._path) if since_step and _step_of(line) <= since_step]
         write_text(self._path, "".join(line + "\n" for line in kept))
-        self._board = _open_board(run / "tensorboard", since_step=since_step)
+        board = importlib.util.find_spec("tensorboard") is not None
+        self._board = _Board(run / "tensorboard", since_step=since_step) if board else None
 
     def write(self, event: str, *, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        """Add a line; a value that is not finite becomes null, which JSON has."""
+        """Add a line; a value that is not finite becomes null, which JSON has.
+
+        Raises:
+            ArtifactError: The line cannot be written.
+        """
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         append_line(self._path, json.dumps({"event": event, "epoch": epoch, "step": step, **finite}))
         if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"{event}/{name}", value, step)
-
-    def close(self) -> None:
-        """Let TensorBoard write out what it holds."""
-        if self._board is not None:
-            self._board.close()
+            try:
+                self._board.add(step, {f"{event}/{name}": value for name, value in values.items()})
+            except ArtifactError as error:
+                self._board = None
+                if self._notify is not None:
+                    self._notify(f"{error}; training goes on without TensorBoard")
 
 
 class EpochMeter:
@@ -102,9 +105,34 @@ def _step_of(line: str) -> float:
     return step if isinstance(step, int) else math.inf
 
 
-def _open_board(folder: Path, *, since_step: int) -> "SummaryWriter | None":
-    if importlib.util.find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
+class _Board:
+    """A file for TensorBoard; its own writer has a thread, which would end in a traceback on a full disk."""
 
-    return SummaryWriter(str(folder), purge_step=since_step or None)
+    def __init__(self, folder: Path, *, since_step: int) -> None:
+        # Here because TensorBoard is optional.
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        self._path = folder / f"events.out.tfevents.{time.time_ns()}"
+        self._event: Any = Event
+        self._waiting: list[Any] = [Event(wall_time=time.time(), file_version="brain.Event:2")]
+        if since_step:  # what earlier files say of later steps is not to be shown
+            start = SessionLog(status=SessionLog.START)
+            self._waiting.append(Event(wall_time=time.time(), step=since_step + 1, session_log=start))
+
+    def add(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Append the scalars of one step.
+
+        Raises:
+            ArtifactError: The disk refused.
+        """
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        event = self._event(wall_time=time.time(), step=step)
+        for name, value in scalars.items():
+            event.summary.value.add(tag=name, simple_value=value)
+        content = io.BytesIO()
+        records = RecordWriter(content)
+        for each in (*self._waiting, event):
+            records.write(each.SerializeToString())
+        append_bytes(self._path, content.getvalue())
+        self._waiting.clear()

@@ -158,23 +158,20 @@ class Trainer:
         """
         per_epoch, started = batches.batches_per_epoch, time.perf_counter()
         epochs_left = max(0, self._loop.epochs - self._state.epoch)
-        log = MetricsLog(self._run, since_step=self._state.step)
+        log = MetricsLog(self._run, since_step=self._state.step, notify=self._progress.note)
         images = 0
-        try:
-            for views in self._progress.track(
-                self._stream(batches),
-                total=epochs_left * per_epoch * self._loop.batch_size,
-                what="training",
-                size=_rows,
-                describe=self._describe,
-            ):
-                figures = self._train_on(views, per_epoch=per_epoch)
-                log.write("step", epoch=self._state.epoch + 1, step=self._state.step, values=figures)
-                images += _rows(views)
-                if self._state.step % per_epoch == 0:
-                    self._end_epoch(log)
-        finally:
-            log.close()
+        for views in self._progress.track(
+            self._stream(batches),
+            total=epochs_left * per_epoch * self._loop.batch_size,
+            what="training",
+            size=_rows,
+            describe=self._describe,
+        ):
+            figures = self._train_on(views, per_epoch=per_epoch)
+            log.write("step", epoch=self._state.epoch + 1, step=self._state.step, values=figures)
+            images += _rows(views)
+            if self._state.step % per_epoch == 0:
+                self._end_epoch(log)
         return self._results(images=images, seconds=time.perf_counter() - started)
 
     def _stream(self, batches: Batches) -> Iterator[dict[str, Tensor]]:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,9 +70,10 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _write_error(path, error) from error
     except SafetensorError as error:
-        raise ArtifactError(f"{path}: cannot write: {error}") from error
+        raise _tensor_write_error(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk refuses this too
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -92,6 +94,16 @@ def append_line(path: Path, line: str) -> None:
             else:
                 torn = False
             stream.write((b"\n" if torn else b"") + line.encode() + b"\n")
+    except OSError as error:
+        raise _write_error(path, error) from error
+
+
+def append_bytes(path: Path, content: bytes) -> None:
+    """Add to the end of a file, which is made if there is none."""
+    make_folder(path.parent)
+    try:
+        with path.open("ab") as stream:
+            stream.write(content)
     except OSError as error:
         raise _write_error(path, error) from error
 
@@ -215,6 +227,14 @@ def _read_error(path: Path, kind: str, error: Exception) -> ArtifactError:
     if isinstance(error, FileNotFoundError):
         return ArtifactError(f"{path}: no such file; expected a {kind!r} that an earlier stage writes")
     return ArtifactError(f"{path}: cannot be read as {kind!r} ({_reason(error)}); remove it and run its stage again")
+
+
+def _tensor_write_error(path: Path, error: SafetensorError) -> ArtifactError:
+    """Find the system's error number, which safetensors gives in words only."""
+    number = re.search(r"os error (\d+)", str(error))
+    if number is None:
+        return ArtifactError(f"{path}: cannot write: {_reason(error)}")
+    return _write_error(path, OSError(int(number[1]), _reason(error)))
 
 
 def _write_error(path: Path, error: OSError) -> ArtifactError:

@@ -17,17 +17,17 @@ BOXES = "boxes.parquet"
 class Texts:
     """What the user says of the classes; at most one of the three, but names may go with ``.pt`` prototypes."""
 
-    names: Path | None = None
+    names: Path | str | None = None
     """A file with one class name a line."""
-    descriptions: Path | None = None
+    descriptions: Path | str | None = None
     """A CSV or JSON file of descriptions."""
-    prototypes: Path | None = None
+    prototypes: Path | str | None = None
     """Ready prototypes: the reference's ``.pt`` or our ``.safetensors``."""
 
     def given(self) -> dict[str, Path]:
         """Return the files that were named, by their role."""
         roles = {"names": self.names, "descriptions": self.descriptions, "prototypes": self.prototypes}
-        return {role: path for role, path in roles.items() if path is not None}
+        return {role: Path(path) for role, path in roles.items() if path is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

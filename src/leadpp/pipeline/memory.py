@@ -37,6 +37,11 @@ class Memory:
         if self.stages.pop(name, None) is not None:
             self._write()
 
+    def restore(self, name: str, known: dict[str, Any]) -> None:
+        """Note that a stage is as it was before it was begun anew."""
+        self.stages[name] = known
+        self._write()
+
     def keep(self, files: Mapping[str, Path], *, instead_of: tuple[str, ...]) -> None:
         """Note the files that the user named; those of the roles ``instead_of`` are forgotten."""
         kept = {role: path for role, path in self.inputs.items() if role not in instead_of}

@@ -1,10 +1,11 @@
 """Run stages in order, skip what is unchanged, and say so."""
 
+import contextlib
 import dataclasses
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from leadpp.config import Config, build_config, read_yaml, write_yaml
 from leadpp.data.index import ImageIndex, open_data, read_index, write_index
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
 from leadpp.errors import ArtifactError, ConfigError, DataError, LeadppError
-from leadpp.io.artifacts import make_folder, write_json, write_text
+from leadpp.io.artifacts import write_json, write_text
+from leadpp.io.checkpoint import newest_checkpoint
+from leadpp.io.lock import exclusive
 from leadpp.pipeline.fingerprints import fingerprint, sees_objects
 from leadpp.pipeline.job import STAGES, Job, Texts
 from leadpp.pipeline.memory import Memory
@@ -37,7 +40,7 @@ def run(
     settings: Mapping[str, Any] | None = None,
     config: Path | str | None = None,
     texts: Texts | None = None,
-    boxes_csv: Path | None = None,
+    boxes_csv: Path | str | None = None,
     resume: bool = False,
     write_crops: bool = False,
     progress: Progress | None = None,
@@ -71,7 +74,7 @@ def run(
         run=folder,
         config=resolve_config(folder, settings=settings or {}, config=Path(config) if config else None),
         texts=texts or Texts(),
-        boxes_csv=boxes_csv,
+        boxes_csv=Path(boxes_csv) if boxes_csv else None,
         resume=resume,
         write_crops=write_crops,
         progress=progress or SilentProgress(),
@@ -95,22 +98,38 @@ def resolve_config(run: Path, *, settings: Mapping[str, Any], config: Path | Non
 
 def _run_job(job: Job, stages: Sequence[str]) -> dict[str, Any]:
     pick_device(job.config.train.device)
+    _check_folders(job)
     job = _with_remembered(job)
-    index = _index_stage(job)
+    index, previous = _open_index(job)
     _check_early(job, index, stages)
-    write_text(job.run / "config.yaml", write_yaml(job.config))
-    write_json(job.run / "env.json", describe_environment(), kind="environment")
-    results: dict[str, Any] = {"index": _index_summary(index)}
-    for number, name in enumerate(stages, start=1):
-        heading = f"[{number}/{len(stages)}] {name}"
-        reason = "" if len(stages) == 1 else _why_not(job, index, name)
-        if reason:
-            job.progress.note(f"{heading}: left out, {reason}")
-            continue
-        results[name] = _run_stage(job, index, name, heading=heading)
-    if job.write_crops and "localize" in results:
-        _write_crops(job, index)
+    with exclusive(job.run), _settings_kept(job):
+        _own_index(job, index, previous=previous)
+        results: dict[str, Any] = {"index": _index_summary(index)}
+        for number, name in enumerate(stages, start=1):
+            heading = f"[{number}/{len(stages)}] {name}"
+            reason = "" if len(stages) == 1 else _why_not(job, index, name)
+            if reason:
+                job.progress.note(f"{heading}: left out, {reason}")
+                continue
+            results[name] = _run_stage(job, index, name, heading=heading)
+        if job.write_crops and "localize" in results:
+            _write_crops(job, index)
     return results
+
+
+@contextlib.contextmanager
+def _settings_kept(job: Job) -> Iterator[None]:
+    """Write settings and environment into the run; if the user made a mistake, put the former settings back."""
+    path = job.run / "config.yaml"
+    before = path.read_text(encoding="utf-8") if path.is_file() else None
+    write_text(path, write_yaml(job.config))
+    write_json(job.run / "env.json", describe_environment(), kind="environment")
+    try:
+        yield
+    except LeadppError:
+        with contextlib.suppress(OSError, ArtifactError):
+            path.unlink() if before is None else write_text(path, before)
+        raise
 
 
 def _with_remembered(job: Job) -> Job:
@@ -142,6 +161,12 @@ def _check_early(job: Job, index: ImageIndex, stages: Sequence[str]) -> None:
             f"{job.data}: found one class, {index.classes[0]!r}, and with one there is nothing to tell apart; add "
             "classes, or give the folder of the photographs itself to learn without labels"
         )
+    photographs, batch = len(index.usable("train")), job.config.train.batch_size
+    if "train" in stages and photographs < batch:
+        raise DataError(
+            f"{job.data}: training needs at least one batch of {batch} photographs, found {photographs}; lower "
+            "train.batch_size or add photographs"
+        )
     if "prototypes" in stages and job.texts.given() and job.config.teacher.use != "no":
         from leadpp.stages.prototypes import check_texts
 
@@ -154,11 +179,17 @@ def _run_stage(job: Job, index: ImageIndex, name: str, *, heading: str) -> Any: 
     known = memory.stages.get(name, {})
     if known.get("fingerprint") == now and all((job.run / output).exists() for output in _OUTPUTS[name]):
         job.progress.note(f"{heading}: unchanged, skipped")
-        return known["summary"]
+        return known["summary"] if name != "report" else known["summary"] | {"report": str(job.run / "report.html")}
     job.progress.note(heading)
+    before = _stamps(job.run, name)
     memory.forget(name)
     started = time.monotonic()
-    summary = _RUNNERS[name](job, index)
+    try:
+        summary = _RUNNERS[name](job, index)
+    except (LeadppError, KeyboardInterrupt):
+        if known and _stamps(job.run, name) == before:  # nothing was touched, so what was finished still is
+            memory.restore(name, known)
+        raise
     seconds = time.monotonic() - started
     memory.remember(name, fingerprint=now, seconds=seconds, summary=summary)
     if name == "prototypes":
@@ -167,12 +198,15 @@ def _run_stage(job: Job, index: ImageIndex, name: str, *, heading: str) -> Any: 
     return summary
 
 
-def _index_stage(job: Job) -> ImageIndex:
+def _check_folders(job: Job) -> None:
     if job.run.exists() and not job.run.is_dir():
         raise ArtifactError(f"{job.run}: a file stands where the run folder is meant; choose another --run")
     if job.run.resolve().is_relative_to(job.data.resolve()):
         raise ConfigError(f"{job.run}: the run folder lies in the data folder {job.data}; choose a --run outside it")
-    memory = Memory(job.run)
+
+
+def _open_index(job: Job) -> tuple[ImageIndex, ImageIndex | None]:
+    """Open the photographs; return also the index that the run has of them, if it can be read."""
     path = job.run / "index.parquet"
     previous = None
     if path.exists():
@@ -189,15 +223,18 @@ def _index_stage(job: Job) -> ImageIndex:
         progress=job.progress,
         previous=previous,
     )
-    make_folder(job.run)
+    return index, previous
+
+
+def _own_index(job: Job, index: ImageIndex, *, previous: ImageIndex | None) -> None:
+    memory = Memory(job.run)
     memory.own(job.data, index.digest())
     if job.boxes_csv is not None:
         memory.keep({"boxes": job.boxes_csv}, instead_of=("boxes",))
     if index != previous:
-        write_index(path, index)
+        write_index(job.run / "index.parquet", index)
     for note in index.notes():
         job.progress.note(note)
-    return index
 
 
 def _index_summary(index: ImageIndex) -> dict[str, Any]:
@@ -210,6 +247,13 @@ def _index_summary(index: ImageIndex) -> dict[str, Any]:
         "split": index.split_origin,
         "digest": index.digest(),
     }
+
+
+def _stamps(run: Path, name: str) -> list[tuple[str, int, int]]:
+    """Return path, size and time of everything that a stage has written."""
+    tops = [run / output for output in _OUTPUTS[name]]
+    files = [path for top in tops for path in (sorted(top.rglob("*")) if top.is_dir() else [top]) if path.is_file()]
+    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
 def _why_not(job: Job, index: ImageIndex, name: str) -> str:
@@ -225,6 +269,8 @@ def _why_not(job: Job, index: ImageIndex, name: str) -> str:
             return "no names, descriptions or prototypes were given, so the student learns without a teacher (w_c = 1)"
     if name == "evaluate" and not index.labelled:
         return "the photographs have no labels"
+    if name == "evaluate" and len({record.label for record in index.usable("test")}) < 2:
+        return "the test photographs are not of two classes or more"
     return ""
 
 
@@ -251,6 +297,9 @@ def _prototypes(job: Job, index: ImageIndex) -> dict[str, Any]:
 def _train(job: Job, index: ImageIndex) -> dict[str, Any]:
     from leadpp.stages.train import train
 
+    newest = newest_checkpoint(job.run / "checkpoints")
+    if newest is not None and not job.resume:
+        job.progress.note(f"training from the start; {newest.name} gives way (--resume would go on from it)")
     return train(index=index, run=job.run, config=job.config, resume=job.resume, progress=job.progress)
 
 

@@ -13,7 +13,6 @@ from leadpp.config import build_config, option_fields
     ("words", "code", "out"),
     [
         (["--help"], 0, "prototypes"),
-        ([], 2, "commands:"),
         (["--version"], 0, __version__),
         (["run", "-h"], 0, "--names"),
     ],
@@ -45,6 +44,13 @@ def test_mistakes_are_one_line_and_2(words: list[str], expected: str, capsys: py
     assert captured.out == ""
     assert len(captured.err.splitlines()) == 1
     assert expected in captured.err
+
+
+def test_no_command_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "commands:" in captured.err
 
 
 @pytest.mark.parametrize("command", sorted(DATA_COMMANDS))

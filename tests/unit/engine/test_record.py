@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,6 @@ def test_lines_of_a_training(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path)
     log.write("step", epoch=1, step=1, values={"loss": 0.5})
     log.write("monitor", epoch=1, step=1, values={"knn": math.nan, "far": math.inf})
-    log.close()
     assert lines(tmp_path) == [
         {"event": "step", "epoch": 1, "step": 1, "loss": 0.5},
         {"event": "monitor", "epoch": 1, "step": 1, "knn": None, "far": None},
@@ -55,25 +55,36 @@ def test_a_log_that_cannot_be_read(tmp_path: Path) -> None:
         MetricsLog(tmp_path)
 
 
-def test_tensorboard_gets_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[object] = []
-
-    class Board:
-        def __init__(self, folder: str, *, purge_step: int | None) -> None:
-            told.append((Path(folder), purge_step))
-
-        def add_scalar(self, name: str, value: float, step: int) -> None:
-            told.append((name, value, step))
-
-        def close(self) -> None:
-            told.append("closed")
-
+@pytest.fixture
+def board(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboard")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", Board)
-    log = MetricsLog(tmp_path, since_step=6)
-    log.write("step", epoch=2, step=7, values={"loss": 0.5})
-    log.close()
-    assert told == [(tmp_path / "tensorboard", 6), ("step/loss", 0.5, 7), "closed"]
+
+
+@pytest.mark.usefixtures("board")
+def test_tensorboard_gets_the_same(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = MetricsLog(tmp_path)
+    for step in (1, 2, 3):
+        log.write("step", epoch=1, step=step, values={"loss": step / 2, "rate": 0.25})
+    again = MetricsLog(tmp_path, since_step=2)
+    again.write("step", epoch=2, step=3, values={"loss": 8.0})
+    shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in shown.Scalars("step/loss")] == [(1, 0.5), (2, 1.0), (3, 8.0)]
+    assert [event.step for event in shown.Scalars("step/rate")] == [1, 2]
+
+
+@pytest.mark.usefixtures("board")
+def test_losing_tensorboard_is_one_note(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").write_text("in the way")
+    notes: list[str] = []
+    log = MetricsLog(tmp_path, notify=notes.append)
+    for step in (1, 2):
+        log.write("step", epoch=1, step=step, values={"loss": 0.5})
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2]
+    assert len(notes) == 1
+    assert re.search("tensorboard: cannot write: .*; training goes on without TensorBoard", notes[0])
 
 
 def test_means_of_an_epoch() -> None:

@@ -110,7 +110,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(b"old")
-    with pytest.raises(ArtifactError, match="cannot write"):
+    with pytest.raises(ArtifactError, match="file-size limit"):
         artifacts.write_tensors(path, {"a": torch.randn(100_000)}, kind="thing")
     with pytest.raises(ArtifactError, match="cannot write"):
         artifacts.write_table(tmp_path / "a.parquet", pa.table({"a": torch.randn(100_000).numpy()}), kind="thing")
@@ -133,6 +133,9 @@ def test_read_only_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(ArtifactError, match="read-only"):
+        artifacts.write_text(tmp_path / "a.txt", "x")
+    monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(ArtifactError, match="read-only"):
         artifacts.write_text(tmp_path / "a.txt", "x")
 

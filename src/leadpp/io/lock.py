@@ -1,0 +1,43 @@
+"""One process at a time in a run folder."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from leadpp.errors import ArtifactError
+from leadpp.io.artifacts import make_folder
+
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks of this kind; there the user has to see to it
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        ArtifactError: Another process holds it, or it cannot be written.
+    """
+    make_folder(folder)
+    path = folder / ".lock"
+    try:
+        stream = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ArtifactError(f"{folder}: cannot write there ({error.strerror}); choose another folder") from error
+    with stream:
+        if fcntl is not None:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                stream.seek(0)
+                holder = stream.read().strip() or "unknown"
+                raise ArtifactError(
+                    f"{folder}: another leadpp (process {holder}) is at work here; wait, or choose another folder"
+                ) from error
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
