@@ -28,8 +28,12 @@ from leadpp.io.checkpoint import (
 from leadpp.models.learner import Learner
 from leadpp.models.student import Student
 
-_IDENTITY = frozenset({"backbone", "fingerprint", "seed", "batch_size"})
-"""What must be the same for a training to go on; the rate and the number of epochs, for instance, may change."""
+_IDENTITY = frozenset(
+    {"backbone", "embedding_dim", "attention_channels", "attention_scaling", "batchnorm"}
+    | {"input_size", "batch_size", "seed", "fingerprint", "prototypes", "teacher"}
+)
+"""What must be the same for a training to go on, besides the objective; the rate and the number of epochs, for
+instance, may change."""
 _TERMS: tuple[TermName, ...] = get_args(TermName)
 
 Monitor = Callable[[Student], Figures]
@@ -125,14 +129,15 @@ class Trainer:
         """Load the newest checkpoint of the run folder, if there is one, and return its epoch (0: from the start).
 
         Raises:
-            CheckpointError: It is damaged, or of another backbone, seed, batch, data set or queue size.
+            CheckpointError: It is damaged, or of another training: another network, objective, teacher, seed, batch,
+                data set or queue size, for instance.
         """
         path = newest_checkpoint(self._folder)
         if path is None:
             return 0
         checkpoint = read_checkpoint(path)
-        for name in sorted(_IDENTITY & self._metadata.keys()):
-            found, expected = checkpoint.metadata.get(name), self._metadata[name]
+        for name, expected in self._identity().items():
+            found = checkpoint.metadata.get(name)
             if found != expected:
                 raise CheckpointError(
                     f"{path}: it was trained with {name} {found!r}, this training has {expected!r}; "
@@ -141,7 +146,8 @@ class Trainer:
         for name, module in self._modules().items():
             checkpoint.load_module(name, module)
         checkpoint.load_optimizer(self._optimizer)
-        self._scaler.load_state_dict(checkpoint.metadata["scaler"])
+        if scale := checkpoint.metadata["scaler"]:  # none where it was not fp16
+            self._scaler.load_state_dict(scale)
         self._state = _State(**checkpoint.metadata["state"])
         self._keep_older = True
         return self._state.epoch
@@ -253,7 +259,8 @@ class Trainer:
 
     def _save(self) -> None:
         path = checkpoint_path(self._folder, epoch=self._state.epoch)
-        metadata = self._metadata | {
+        metadata = self._metadata | self._identity()
+        metadata |= {
             "epoch": self._state.epoch,
             "step": self._state.step,
             "state": dataclasses.asdict(self._state),
@@ -262,6 +269,10 @@ class Trainer:
         save_checkpoint(path, modules=self._modules(), optimizer=self._optimizer, metadata=metadata)
         keep_newest(self._folder, path, keep=self._loop.checkpoint_keep if self._keep_older else 1)
         self._keep_older = True
+
+    def _identity(self) -> dict[str, Any]:
+        objective = {f"loss.{name}": value for name, value in dataclasses.asdict(self._objective).items()}
+        return {name: value for name, value in sorted(self._metadata.items()) if name in _IDENTITY} | objective
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"student": self.learner.student, "key": self.learner.key, "queues": self.learner.queues}

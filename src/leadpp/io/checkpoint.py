@@ -37,7 +37,7 @@ class Checkpoint:
         load_exactly(module, self._section(name), source=self.path)
 
     def load_optimizer(self, optimizer: Optimizer) -> None:
-        """Load the optimizer's state.
+        """Load what the optimizer has gathered, such as momentum; rates and other settings stay those of the optimizer.
 
         Raises:
             CheckpointError: It was saved for other parameters.
@@ -46,12 +46,15 @@ class Checkpoint:
         for name, tensor in self._section("optimizer").items():
             number, _, quantity = name.partition(".")
             state.setdefault(int(number), {})[quantity] = tensor
-        try:
-            optimizer.load_state_dict({"state": state, "param_groups": self.metadata["optimizer"]})
-        except (KeyError, ValueError) as error:
+        settings = optimizer.state_dict()["param_groups"]
+        own = [len(group["params"]) for group in settings]
+        found = [len(group["params"]) for group in self.metadata["optimizer"]]
+        if found != own:
             raise CheckpointError(
-                f"{self.path}: its optimizer state belongs to other parameters ({error}); train from the start"
-            ) from error
+                f"{self.path}: its optimizer state belongs to other parameters (groups of {found} tensors, expected "
+                f"{own}); train from the start"
+            )
+        optimizer.load_state_dict({"state": state, "param_groups": settings})
 
     def _section(self, name: str) -> Mapping[str, Tensor]:
         if name not in self.sections:

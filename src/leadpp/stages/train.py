@@ -1,6 +1,8 @@
 """Train the student: boxes and prototypes of the run in, checkpoints and metrics out."""
 
 import dataclasses
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,7 @@ def train(
         loop=_loop(config),
         lessons=lessons,
         run=run,
-        metadata=_metadata(learner.student, config, index, prototypes),
+        metadata=_metadata(learner.student, config, records, prototypes),
         progress=progress,
         monitor=_monitor(records, index=index, config=config, device=device),
     )
@@ -231,13 +233,22 @@ def _labels(records: list[ImageRecord], index: ImageIndex) -> Tensor:
     return torch.tensor([index.class_index(record.label) for record in records if record.label is not None])
 
 
-def _metadata(student: Student, config: Config, index: ImageIndex, prototypes: Prototypes | None) -> dict[str, Any]:
+def _metadata(
+    student: Student, config: Config, records: tuple[ImageRecord, ...], prototypes: Prototypes | None
+) -> dict[str, Any]:
+    teacher = config.teacher.factory or f"{config.teacher.model} {config.teacher.pretrained}"
     return describe_student(student, backbone=config.student.backbone) | {
         "input_size": config.input.size,
         "batch_size": config.train.batch_size,
         "seed": config.seed,
         "preset": config.preset,
         "class_count": len(prototypes.vectors) if prototypes else 0,
-        "fingerprint": index.digest(),
+        "prototypes": _digest(prototypes.vectors.tolist()) if prototypes else None,
+        "teacher": teacher if prototypes else None,
+        "fingerprint": _digest([(record.path, record.checksum, record.cut_bottom_px) for record in records]),
         "code_version": __version__,
     }
+
+
+def _digest(content: object) -> str:
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()

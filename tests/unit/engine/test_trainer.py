@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import pytest
 import torch
@@ -159,15 +159,60 @@ def test_resume_without_a_checkpoint_starts_anew(tmp_path: Path) -> None:
     assert trainer_of(tmp_path).resume() == 0
 
 
-def test_what_may_not_change_between_two_parts(finished: Path) -> None:
-    for metadata, message in (
-        ({"backbone": "other"}, "trained with backbone 'tiny', this training has 'other'"),
-        ({"backbone": "tiny", "seed": 2}, "trained with seed 1, this training has 2"),
-    ):
-        with pytest.raises(CheckpointError, match=message):
-            trainer_of(finished, metadata=metadata).resume()  # type: ignore[arg-type]
+IDENTITY: dict[str, object] = {
+    "backbone": "tiny",
+    "embedding_dim": 5,
+    "attention_channels": 4,
+    "attention_scaling": "image",
+    "batchnorm": "train",
+    "input_size": 32,
+    "batch_size": 4,
+    "seed": 1,
+    "fingerprint": "f",
+    "prototypes": "p",
+    "teacher": "t",
+}
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+def test_what_may_not_change_between_two_parts(tmp_path: Path, name: str) -> None:
+    trainer_of(tmp_path, loop=replace(LOOP, epochs=1), metadata=IDENTITY).fit(TinyBatches(batches_per_epoch=1))
+    assert trainer_of(tmp_path, metadata=IDENTITY | {"preset": "another"}).resume() == 1
+    message = f"trained with {name} {IDENTITY[name]!r}, this training has 'other'"
+    with pytest.raises(CheckpointError, match=message):
+        trainer_of(tmp_path, metadata=IDENTITY | {name: "other"}).resume()
+
+
+def test_another_objective_or_queue_is_another_training(finished: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"trained with loss\.alpha 0\.5, this training has 0\.25"):
+        trainer_of(finished, objective=replace(FULL, alpha=0.25)).resume()
     with pytest.raises(CheckpointError, match=r"'global\.keys' has shape \(8, 5\), expected \(12, 5\)"):
         trainer_of(finished, queue_size=12).resume()
+
+
+@pytest.mark.parametrize(("before", "after"), [("fp32", "fp16"), ("fp16", "fp32"), ("fp16", "fp16")])
+def test_precision_may_change(tmp_path: Path, before: Literal["fp32", "fp16"], after: Literal["fp32", "fp16"]) -> None:
+    trainer_of(tmp_path, loop=replace(LOOP, epochs=1, precision=before)).fit(TinyBatches())
+    trainer = trainer_of(tmp_path, loop=replace(LOOP, epochs=2, precision=after))
+    assert trainer.resume() == 1
+    results = trainer.fit(TinyBatches())
+    scaler = read_checkpoint(tmp_path / results["checkpoint"]).metadata["scaler"]
+    steps_at_this_scale = 4 if before == after else 2
+    assert scaler.get("_growth_tracker") == (None if after == "fp32" else steps_at_this_scale)
+
+
+def test_momentum_and_decay_may_change(tmp_path: Path) -> None:
+    trainer_of(tmp_path, objective=MOCO, loop=replace(LOOP, epochs=1)).fit(TinyBatches())
+    trainer = trainer_of(
+        tmp_path, objective=MOCO, loop=replace(LOOP, epochs=2, momentum=0.0, weight_decay=0.0, schedule="step")
+    )
+    trainer.resume()
+    before = copy.deepcopy(trainer.learner.student)
+    trainer.fit(TinyBatches(batches_per_epoch=1))
+    for name, weight in trainer.learner.student.named_parameters():
+        if weight.grad is not None:
+            expected = before.get_parameter(name) - 0.1 * 0.1**2 * weight.grad
+            torch.testing.assert_close(weight, expected, rtol=1e-6, atol=1e-8)
 
 
 def test_one_step_by_hand(tmp_path: Path) -> None:

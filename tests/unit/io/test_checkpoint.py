@@ -60,6 +60,21 @@ def test_going_on_from_a_file_is_going_on(tmp_path: Path, make: Callable[[nn.Mod
         assert torch.equal(resumed.state_dict()[name], tensor), name
 
 
+def test_settings_of_the_optimizer_are_those_of_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "one.safetensors"
+    module = network()
+    optimizer = sgd(module)
+    learn(module, optimizer, steps=2)
+    save_checkpoint(path, modules={}, optimizer=optimizer, metadata={})
+    again = network()
+    changed = SGD(again.parameters(), lr=0.3, momentum=0.5, weight_decay=0.0)
+    read_checkpoint(path).load_optimizer(changed)
+    (group,) = changed.param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.3, 0.5, 0.0)
+    for old, new in zip(module.parameters(), again.parameters(), strict=True):
+        assert torch.equal(changed.state[new]["momentum_buffer"], optimizer.state[old]["momentum_buffer"])
+
+
 def test_another_network_is_refused_and_left_alone(tmp_path: Path) -> None:
     target = network(3)
     before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
