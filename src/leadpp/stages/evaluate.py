@@ -1,7 +1,7 @@
 """Evaluate: features of the student, of the frozen network it began as and of the teacher, measured side by side."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +11,32 @@ from torch import Tensor
 from leadpp.config.tree import Config
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
-from leadpp.data.views import EvalSet, ProbeSet, Samples, eval_loader
-from leadpp.engine.features import (
-    Encode,
-    FeatureBank,
-    backbone_features,
-    extract,
-    save_features,
-    save_order,
-    student_features,
-    teacher_features,
+from leadpp.data.views import EvalSet, ProbeSet, Samples
+from leadpp.engine.encoders import (
+    EMBEDDING,
+    Encoder,
+    clear_embeddings,
+    encode_photographs,
+    frozen_encoder,
+    possible_sets,
+    student_encoder,
+    teacher_encoder,
 )
+from leadpp.engine.features import FeatureBank, save_features, save_order
 from leadpp.engine.measures import MeasureSettings, evaluate_features, naming_accuracy
 from leadpp.engine.probe import ProbeSettings
-from leadpp.engine.restore import load_student
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
-from leadpp.errors import ArtifactError, DataError, LeadppError
+from leadpp.errors import DataError
 from leadpp.io.artifacts import write_json
-from leadpp.io.checkpoint import newest_checkpoint
-from leadpp.models.backbone import create_backbone
 from leadpp.models.teacher import load_teacher
 from leadpp.text.names import match_names
 from leadpp.text.prototypes import read_prototypes
 
 _SPLITS = ("train", "test")
-_EMBEDDING = "embedding"
 _FEATURE_WORDS = {
     "gap": "average of the feature map",
     "attention": "average of the feature map under the attention, unit length",
-    _EMBEDDING: "unit vector in the space of the prototypes",
+    EMBEDDING: "unit vector in the space of the prototypes",
 }
 
 
@@ -103,27 +100,15 @@ class _Job:
     prototypes: Tensor | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Encoder:
-    """One network under evaluation."""
-
-    name: str
-    title: str
-    encode: Encode
-    measured: tuple[str, ...]
-    names_classes: bool = False
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
 def _prepare(index: ImageIndex, run: Path, config: Config, progress: Progress) -> _Job:
     records = _labelled(index, progress)
-    sets = _sets(run, config, progress)
+    sets = possible_sets(run, config.evaluate.sets, progress=progress)
     parts = {}
     for split in _SPLITS:
         crops = read_boxes(run / "boxes.parquet", records[split]).crop_xyxy if "crop" in sets else None
         labels = [index.class_index(str(record.label)) for record in records[split]]
         parts[split] = _Part(records=records[split], labels=torch.tensor(labels), crops_xyxy=crops)
-    _clear_embeddings(run / "embeddings")
+    clear_embeddings(run / "embeddings")
     for split, part in parts.items():
         paths, names = [record.path for record in part.records], [record.label for record in part.records]
         save_order(run / "embeddings" / f"{split}.parquet", paths=paths, labels=names)
@@ -143,7 +128,7 @@ def _labelled(index: ImageIndex, progress: Progress) -> dict[str, tuple[ImageRec
     if not index.labelled:
         raise DataError(
             f"{index.root}: evaluation needs labels, found none; put photographs into folders named after their "
-            "classes (features can be made without labels: leadpp.engine.features)"
+            "classes (leadpp run writes features, clusters and names without labels)"
         )
     records = {"train": index.usable("train"), "test": index.usable("test")}
     known = {split: tuple(r for r in part if r.label is not None) for split, part in records.items()}
@@ -163,27 +148,6 @@ def _labelled(index: ImageIndex, progress: Progress) -> dict[str, tuple[ImageRec
     return known
 
 
-def _sets(run: Path, config: Config, progress: Progress) -> tuple[str, ...]:
-    wanted = tuple(name for name in ("whole", "crop") if name in config.evaluate.sets)
-    if "crop" not in wanted or (run / "boxes.parquet").exists():
-        return wanted
-    if wanted == ("crop",):
-        raise DataError(
-            f"{run}: evaluate.sets asks for crops alone, but it has no boxes.parquet; run localize first, or add whole"
-        )
-    progress.note("no boxes.parquet in the run, so only whole photographs are evaluated; run localize for crops")
-    return ("whole",)
-
-
-def _clear_embeddings(folder: Path) -> None:
-    """Remove the features of an earlier evaluation, whose order may be another."""
-    try:
-        for path in folder.glob("*.npy"):
-            path.unlink()
-    except OSError as error:
-        raise ArtifactError(f"{folder}: cannot remove old features ({error.strerror}); remove it by hand") from error
-
-
 def _class_prototypes(index: ImageIndex, run: Path, config: Config, progress: Progress) -> Tensor | None:
     """Prototypes in the order of the classes, or None where it cannot be known which is whose."""
     path = run / "prototypes.safetensors"
@@ -197,7 +161,7 @@ def _class_prototypes(index: ImageIndex, run: Path, config: Config, progress: Pr
     return prototypes.ordered(order).vectors
 
 
-def _encoders(job: _Job) -> Iterator[_Encoder]:
+def _encoders(job: _Job) -> Iterator[Encoder]:
     """Load one network at a time, the student first."""
     makers = {"student": _student, "frozen": _frozen, "teacher": _teacher}
     for name, make in makers.items():
@@ -207,30 +171,18 @@ def _encoders(job: _Job) -> Iterator[_Encoder]:
                 yield encoder
 
 
-def _student(job: _Job) -> _Encoder | None:
-    path = newest_checkpoint(job.run / "checkpoints")
-    if path is None:
+def _student(job: _Job) -> Encoder | None:
+    encoder = student_encoder(job.run, backbone=job.config.student.backbone, device=job.device)
+    if encoder is None:
         job.progress.note("no checkpoint in the run, so there are no rows of the student; run train first")
-        return None
-    student, metadata = load_student(path, backbone=job.config.student.backbone)
-    facts = {"checkpoint": path.relative_to(job.run).as_posix(), "epoch": metadata.get("epoch")}
-    return _Encoder(
-        name="student",
-        title=metadata["backbone"],
-        encode=student_features(student.to(job.device)),
-        measured=("gap", "attention"),
-        names_classes=bool(metadata.get("class_count")),
-        facts={key: value for key, value in facts.items() if value is not None},
-    )
+    return encoder
 
 
-def _frozen(job: _Job) -> _Encoder:
-    name = job.config.student.backbone
-    encode = backbone_features(create_backbone(name).to(job.device))
-    return _Encoder(name="frozen", title=name, encode=encode, measured=("gap",))
+def _frozen(job: _Job) -> Encoder:
+    return frozen_encoder(job.config.student.backbone, device=job.device)
 
 
-def _teacher(job: _Job) -> _Encoder | None:
+def _teacher(job: _Job) -> Encoder | None:
     settings = job.config.teacher
     if settings.use == "no" or (settings.use == "auto" and not (job.run / "prototypes.safetensors").exists()):
         return None
@@ -240,26 +192,24 @@ def _teacher(job: _Job) -> _Encoder | None:
         factory=settings.factory,
         normalization=settings.normalization,
     )
-    teacher.to(job.device)
-    encode = teacher_features(teacher)
-    return _Encoder(name="teacher", title=teacher.name, encode=encode, measured=(_EMBEDDING,), names_classes=True)
+    return teacher_encoder(teacher, device=job.device)
 
 
-def _encoder_rows(job: _Job, encoder: _Encoder) -> Iterator[dict[str, Any]]:
+def _encoder_rows(job: _Job, encoder: Encoder) -> Iterator[dict[str, Any]]:
     by_set = {name: _set_rows(job, encoder, set_name=name) for name in job.sets}
     for feature in range(len(encoder.measured)):
         for rows in by_set.values():
             yield rows[feature]
 
 
-def _set_rows(job: _Job, encoder: _Encoder, *, set_name: str) -> list[dict[str, Any]]:
+def _set_rows(job: _Job, encoder: Encoder, *, set_name: str) -> list[dict[str, Any]]:
     fixed = {split: _fixed_features(job, encoder, set_name=set_name, split=split) for split in _SPLITS}
     settings = job.config.evaluate
     views = [
         _view_features(job, encoder, set_name=set_name, view=view)
         for view in range(min(settings.probe_views, settings.probe_epochs))
     ]
-    naming = _naming(job, encoder, fixed["test"].get(_EMBEDDING))
+    naming = _naming(job, encoder, fixed["test"].get(EMBEDDING))
     rows = []
     for feature in encoder.measured:
         job.progress.note(f"measuring {encoder.name} {feature} on {set_name}")
@@ -273,13 +223,13 @@ def _set_rows(job: _Job, encoder: _Encoder, *, set_name: str) -> list[dict[str, 
             settings=_measure_settings(job),
         )
         protocol = _protocol(job, encoder, feature=feature, set_name=set_name) | found.pop("protocol")
-        counts = found.pop("counts")
+        counts = found.pop("counts") | {"test_also_in_train": len(job.index.leaked)}
         row = {"encoder": encoder.name, "feature": feature, "set": set_name, **found, **naming}
         rows.append({**row, "counts": counts, "protocol": protocol})
     return rows
 
 
-def _fixed_features(job: _Job, encoder: _Encoder, *, set_name: str, split: str) -> dict[str, Tensor]:
+def _fixed_features(job: _Job, encoder: Encoder, *, set_name: str, split: str) -> dict[str, Tensor]:
     part = job.parts[split]
     samples = EvalSet(
         part.records,
@@ -294,7 +244,7 @@ def _fixed_features(job: _Job, encoder: _Encoder, *, set_name: str, split: str) 
     return features
 
 
-def _view_features(job: _Job, encoder: _Encoder, *, set_name: str, view: int) -> dict[str, Tensor]:
+def _view_features(job: _Job, encoder: Encoder, *, set_name: str, view: int) -> dict[str, Tensor]:
     part = job.parts["train"]
     samples = ProbeSet(
         part.records,
@@ -311,24 +261,19 @@ def _boxes(part: _Part, set_name: str) -> Tensor | None:
     return part.crops_xyxy if set_name == "crop" else None
 
 
-def _extract(job: _Job, encoder: _Encoder, samples: Samples, *, what: str) -> dict[str, Tensor]:
-    batches = eval_loader(
+def _extract(job: _Job, encoder: Encoder, samples: Samples, *, what: str) -> dict[str, Tensor]:
+    return encode_photographs(
+        encoder,
         samples,
         batch_size=job.config.evaluate.batch_size,
         workers=worker_count(job.config.input.workers),
-        pin_memory=job.device.type == "cuda",
+        device=job.device,
+        progress=job.progress,
+        what=what,
     )
-    tracked = job.progress.track(batches, total=len(samples), what=what, size=lambda batch: len(batch["index"]))
-    try:
-        return extract(tracked, encoder.encode, count=len(samples), device=job.device)
-    except torch.OutOfMemoryError as error:
-        raise LeadppError(
-            f"{job.device} has too little memory for {job.config.evaluate.batch_size} photographs at a time; "
-            "lower evaluate.batch_size"
-        ) from error
 
 
-def _naming(job: _Job, encoder: _Encoder, embeddings: Tensor | None) -> dict[str, float]:
+def _naming(job: _Job, encoder: Encoder, embeddings: Tensor | None) -> dict[str, float]:
     if job.prototypes is None or embeddings is None or not encoder.names_classes:
         return {}
     if embeddings.shape[1] != job.prototypes.shape[1]:
@@ -357,7 +302,7 @@ def _measure_settings(job: _Job) -> MeasureSettings:
     )
 
 
-def _protocol(job: _Job, encoder: _Encoder, *, feature: str, set_name: str) -> dict[str, Any]:
+def _protocol(job: _Job, encoder: Encoder, *, feature: str, set_name: str) -> dict[str, Any]:
     config = job.config
     seen = "whole photographs" if set_name == "whole" else "crop boxes of boxes.parquet"
     return {

@@ -350,7 +350,7 @@ def one_class(index: ImageIndex) -> ImageIndex:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (unlabelled, "needs labels, found none.*features can be made without labels"),
+        (unlabelled, "needs labels, found none.*leadpp run writes features"),
         (without("test"), "needs labelled test photographs, found none"),
         (without("train"), "needs labelled train photographs, found none"),
         (one_class, "found one class, 'red'"),
@@ -382,3 +382,17 @@ def test_too_little_memory_says_what_to_lower(world: World) -> None:
     config = quick(world, teacher__factory=f"{HERE}:forgetful_teacher", evaluate__encoders=("teacher",))
     with pytest.raises(LeadppError, match=r"5 photographs at a time; lower evaluate\.batch_size"):
         run_stage(world, config)
+
+
+def test_test_photographs_that_also_train_are_counted(
+    finished: tuple[World, list[dict[str, Any]]], world: World
+) -> None:
+    assert {row["counts"]["test_also_in_train"] for row in finished[1]} == {0}
+    twins = {"test/red/0.png": "train/red/0.png", "test/blue/1.png": "train/red/1.png"}
+    records = [dataclasses.replace(r, checksum=twins.get(r.path, r.checksum)) for r in world.index.records]
+    rows, _ = run_stage(
+        world,
+        quick(world, evaluate__encoders=("frozen",)),
+        index=dataclasses.replace(world.index, records=tuple(records)),
+    )
+    assert rows[0]["counts"]["test_also_in_train"] == 2

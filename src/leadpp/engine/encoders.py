@@ -1,0 +1,142 @@
+"""The networks whose features are kept: loaded from a run, and asked for the features of photographs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leadpp.data.views import Samples, eval_loader
+from leadpp.engine.features import Encode, backbone_features, extract, student_features, teacher_features
+from leadpp.engine.restore import load_student
+from leadpp.engine.runtime import Progress
+from leadpp.errors import ArtifactError, DataError, LeadppError
+from leadpp.io.checkpoint import newest_checkpoint
+from leadpp.models.backbone import create_backbone
+from leadpp.models.teacher import Teacher
+
+EMBEDDING = "embedding"
+"""Name of the features in the space of the prototypes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoder:
+    """One network whose features are looked at."""
+
+    name: str
+    """``student``, ``frozen`` or ``teacher``."""
+    title: str
+    """Which network it is."""
+    encode: Encode
+    measured: tuple[str, ...]
+    """Its features that are compared with those of others."""
+    names_classes: bool = False
+    """Whether its embedding can be held against the prototypes."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else a reader should know of it."""
+
+
+def student_encoder(run: Path, *, backbone: str, device: torch.device) -> Encoder | None:
+    """Load the student of the newest checkpoint of a run; None where the run has no checkpoint.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, or of another backbone.
+        WeightsError: The backbone is unknown here.
+    """
+    path = newest_checkpoint(run / "checkpoints")
+    if path is None:
+        return None
+    student, metadata = load_student(path, backbone=backbone)
+    facts = {"checkpoint": path.relative_to(run).as_posix(), "epoch": metadata.get("epoch")}
+    return Encoder(
+        name="student",
+        title=metadata["backbone"],
+        encode=student_features(student.to(device)),
+        measured=("gap", "attention"),
+        names_classes=bool(metadata.get("class_count")),
+        facts={key: value for key, value in facts.items() if value is not None},
+    )
+
+
+def frozen_encoder(backbone: str, *, device: torch.device) -> Encoder:
+    """Load the network that the student began as.
+
+    Raises:
+        WeightsError: The backbone is unknown here.
+    """
+    encode = backbone_features(create_backbone(backbone).to(device))
+    return Encoder(name="frozen", title=backbone, encode=encode, measured=("gap",))
+
+
+def teacher_encoder(teacher: Teacher, *, device: torch.device) -> Encoder:
+    """Take a teacher as an encoder."""
+    teacher.to(device)
+    encode = teacher_features(teacher)
+    return Encoder(name="teacher", title=teacher.name, encode=encode, measured=(EMBEDDING,), names_classes=True)
+
+
+def encode_photographs(
+    encoder: Encoder,
+    samples: Samples,
+    *,
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    progress: Progress,
+    what: str,
+) -> dict[str, Tensor]:
+    """Make the features of photographs, float32 (N, F) by name, in the order of ``samples``.
+
+    Args:
+        encoder: Whose features.
+        samples: N views.
+        batch_size: Photographs in one forward.
+        workers: Processes that read photographs.
+        device: Where the encoder's network is.
+        progress: Shown how far it is.
+        what: What is being done, in words.
+
+    Raises:
+        DataError: A photograph cannot be read.
+        LeadppError: The device has too little memory.
+    """
+    batches = eval_loader(samples, batch_size=batch_size, workers=workers, pin_memory=device.type == "cuda")
+    tracked = progress.track(batches, total=len(samples), what=what, size=lambda batch: len(batch["index"]))
+    try:
+        return extract(tracked, encoder.encode, count=len(samples), device=device)
+    except torch.OutOfMemoryError as error:
+        raise LeadppError(
+            f"{device} has too little memory for {batch_size} photographs at a time; lower evaluate.batch_size"
+        ) from error
+
+
+def possible_sets(run: Path, wanted: Sequence[str], *, progress: Progress) -> tuple[str, ...]:
+    """Return which of ``whole`` and ``crop`` are wanted and can be had: crops need the run's ``boxes.parquet``.
+
+    Raises:
+        DataError: Crops alone are wanted, and there are no boxes.
+    """
+    chosen = tuple(name for name in ("whole", "crop") if name in wanted)
+    if "crop" not in chosen or (run / "boxes.parquet").exists():
+        return chosen
+    if chosen == ("crop",):
+        raise DataError(
+            f"{run}: evaluate.sets asks for crops alone, but it has no boxes.parquet; run localize first, or add whole"
+        )
+    progress.note("no boxes.parquet in the run, so only whole photographs are evaluated; run localize for crops")
+    return ("whole",)
+
+
+def clear_embeddings(folder: Path) -> None:
+    """Remove the features of an earlier evaluation, whose order may be another, and their tables.
+
+    Raises:
+        ArtifactError: One cannot be removed.
+    """
+    try:
+        for path in (*folder.glob("*.npy"), *folder.glob("*.parquet")):
+            path.unlink()
+    except OSError as error:
+        raise ArtifactError(f"{folder}: cannot remove old features ({error.strerror}); remove it by hand") from error
