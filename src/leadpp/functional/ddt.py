@@ -5,6 +5,7 @@ object, which the photographs share, from the backgrounds, which they do not. Al
 running sums, so that memory does not grow with M.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 SignRule = Literal["loading", "border", "norm"]
 SIGN_RULES: tuple[SignRule, ...] = ("loading", "border", "norm")
+_IMAGES_PER_FLUSH = 64
 
 
 class DescriptorStatistics:
@@ -72,13 +74,6 @@ class DescriptorStatistics:
         self.count += count
         return self
 
-    def merge(self, other: "DescriptorStatistics") -> Self:
-        """Add what another process has seen."""
-        for name, value in vars(other).items():
-            mine = getattr(self, name)
-            setattr(self, name, mine + (value.to(mine.device) if isinstance(value, Tensor) else value))
-        return self
-
     @property
     def mean(self) -> Tensor:
         """Mean descriptor, shape (F,), float64."""
@@ -109,6 +104,23 @@ class Direction:
     def disagreeing(self) -> tuple[SignRule, ...]:
         """Rules that would have chosen the other side."""
         return tuple(rule for rule, margin in self.margins.items() if margin < 0)
+
+
+def count_zero_rows(images: int, *, batch_size: int = 1) -> int:
+    """Return how many all-zero descriptors the reference's buffer leaves among those of so many photographs.
+
+    It leaves one whenever it is emptied: after each batch at which a multiple of 64 photographs has passed, and at the
+    end if something is left.
+
+    Args:
+        images: Photographs of the fit.
+        batch_size: Photographs in each of the reference's batches; every size that divides 64 gives the same.
+
+    >>> count_zero_rows(66), count_zero_rows(66, batch_size=2), count_zero_rows(66, batch_size=3)
+    (2, 2, 1)
+    """
+    batches = math.ceil(images / batch_size)
+    return math.ceil(batches / (_IMAGES_PER_FLUSH // math.gcd(_IMAGES_PER_FLUSH, batch_size)))
 
 
 def border_cells(rows: int, columns: int) -> Tensor:

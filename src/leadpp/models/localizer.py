@@ -1,7 +1,6 @@
 """The localizer: fitted once on photographs without boxes, it finds the object in any photograph."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from leadpp.errors import ArtifactError, DataError
-from leadpp.functional.ddt import Direction, SignRule, indicator_maps
+from leadpp.functional.ddt import Direction, SignRule, count_zero_rows, indicator_maps
 from leadpp.functional.fusion import StageStatistics, fuse_indicators
 from leadpp.functional.part import BoxReading, FloatMap, ObjectBox, find_part, part_box, search_box
 from leadpp.io.artifacts import read_tensors, write_tensors
 from leadpp.models.backbone import Backbone, create_backbone
-
-_IMAGES_PER_ZERO_ROW = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +98,7 @@ class Localizer:
         if statistics is None:
             raise DataError("there is no photograph to fit the localizer on; add some, or set localize.fit_split: all")
         if self.settings.zero_rows:
-            statistics.stages[-1].add_zero_rows(math.ceil(statistics.images / _IMAGES_PER_ZERO_ROW))
+            statistics.stages[-1].add_zero_rows(count_zero_rows(statistics.images))
         try:
             self.directions_ = statistics.directions(sign_rule=self.settings.sign_rule)
         except ValueError as error:

@@ -8,6 +8,7 @@ from leadpp.functional.ddt import (
     DescriptorStatistics,
     SignRule,
     border_cells,
+    count_zero_rows,
     direction_along,
     indicator_maps,
     principal_direction,
@@ -41,15 +42,24 @@ def test_mean_and_covariance_are_numpy_s() -> None:
     np.testing.assert_allclose(statistics.covariance.numpy(), np.cov(rows.T, bias=True), rtol=1e-5)
 
 
-def test_streaming_equals_stacking_in_any_order_of_batches_and_processes() -> None:
+def test_streaming_equals_stacking_in_any_order_of_batches() -> None:
     maps = make_maps()
     stacked = DescriptorStatistics(5).update_maps(maps)
     streamed = DescriptorStatistics(5)
     for batch in torch.split(maps.flip(0), 4):
         streamed.update_maps(batch)
     assert_same(stacked, streamed)
-    halves = [DescriptorStatistics(5).update_maps(half) for half in torch.split(maps, 3)]
-    assert_same(stacked, halves[1].merge(halves[0]))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 24, 64, 100])
+@pytest.mark.parametrize("images", [1, 63, 64, 65, 192, 200])
+def test_zero_rows_are_those_of_the_buffer(images: int, batch_size: int) -> None:
+    rows, held = 0, 0
+    for batch in range(1, -(-images // batch_size) + 1):
+        held += 1
+        if batch_size * batch % 64 == 0:
+            rows, held = rows + 1, 0
+    assert count_zero_rows(images, batch_size=batch_size) == rows + (held > 0)
 
 
 def test_memory_does_not_grow_with_the_descriptors() -> None:
