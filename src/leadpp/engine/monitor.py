@@ -30,8 +30,9 @@ class NeighbourMonitor:
             each from 0 to 1.
         """
         device = next(student.parameters()).device
-        features = torch.cat([student(batch["image"].to(device)).feature for batch in self._views])
-        ask, labels = self._heldout.to(device), self._labels.to(device)
+        # Neighbours are few here, and their exact ranks need integers and float64 that MPS lacks.
+        features = torch.cat([student(batch["image"].to(device)).feature.cpu() for batch in self._views])
+        ask, labels = self._heldout, self._labels
         figures = {"knn": knn_accuracy(features[~ask], labels[~ask], features[ask], labels[ask])}
         among = retrieval(features[ask], labels[ask]).figures
         return figures | {name: value for name, value in among.items() if name == "purity10"}

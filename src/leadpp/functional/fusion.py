@@ -39,13 +39,13 @@ class StageStatistics:
         """Add a batch of photographs; one (B, F_i, h_i, w_i) per stage, from the earliest to the last."""
         for statistics, each in zip(self.stages, maps, strict=True):
             statistics.update_maps(each)
-        last = _rows(maps[-1]).to(self._last_total)
+        last = self._rows(maps[-1])
         self.images += maps[-1].shape[0]
         self._cells += last.shape[0]
         self._last_total += last.sum(dim=0)
         rows, columns = maps[-1].shape[2:]
         for stage, each in enumerate(maps[:-1]):
-            pooled = _rows(adaptive_avg_pool2d(each, (rows, columns))).to(last)
+            pooled = self._rows(adaptive_avg_pool2d(each, (rows, columns)))
             self._totals[stage] += pooled.sum(dim=0)
             self._crosses[stage] += pooled.T @ last
         return self
@@ -66,6 +66,10 @@ class StageStatistics:
         ]
         return [*earlier, last]
 
+    def _rows(self, maps: Tensor) -> Tensor:
+        """Return the positions of a batch as float64 rows where the sums are; moved first, as MPS has no float64."""
+        return maps.permute(0, 2, 3, 1).flatten(0, 2).to(self._last_total.device).double()
+
 
 def fuse_indicators(indicators: Sequence[Tensor], *, spreads: Sequence[float], upsample: int = 1) -> Tensor:
     """Standardise the indicator maps of several stages, bring them to the finest grid (bilinear) and average them.
@@ -85,7 +89,3 @@ def fuse_indicators(indicators: Sequence[Tensor], *, spreads: Sequence[float], u
         for each, spread in zip(indicators, spreads, strict=True)
     ]
     return torch.cat(standard, dim=1).mean(dim=1)
-
-
-def _rows(maps: Tensor) -> Tensor:
-    return maps.permute(0, 2, 3, 1).flatten(0, 2)
