@@ -14,12 +14,6 @@ _SIDE_FACTORS = {"car": (1.1, 1.3), "aircraft": (3.0, 4.0)}
 """What the reference multiplies the width and the height of an object box by."""
 
 
-def clip_boxes(boxes_xyxy: Tensor, *, height_px: Tensor | int, width_px: Tensor | int) -> Tensor:
-    """Clip half-open boxes to the photograph; (N, 4) -> (N, 4)."""
-    limit = _limits(boxes_xyxy, height_px=height_px, width_px=width_px)
-    return boxes_xyxy.clamp(min=0).minimum(limit.repeat(1, 2))
-
-
 def box_area(boxes_xyxy: Tensor) -> Tensor:
     """Return areas in square pixels, 0 for empty and inverted boxes; (N, 4) -> (N,)."""
     sides = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).clamp(min=0)
@@ -42,13 +36,6 @@ def box_iou(first_xyxy: Tensor, second_xyxy: Tensor) -> Tensor:
     shared = box_area(torch.cat([first[:, :2].maximum(second[:, :2]), first[:, 2:].minimum(second[:, 2:])], dim=1))
     union = box_area(first) + box_area(second) - shared
     return torch.where(union > 0, shared / union.clamp(min=torch.finfo(union.dtype).tiny), 0.0)
-
-
-def scale_boxes(boxes_xyxy: Tensor, *, factor: float) -> Tensor:
-    """Scale both sides of each box about its centre; (N, 4) -> (N, 4), floating point, not clipped."""
-    boxes = boxes_xyxy.double()
-    centre, half = (boxes[:, 2:] + boxes[:, :2]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
-    return torch.cat([centre - half, centre + half], dim=1)
 
 
 def round_boxes(boxes_xyxy: Tensor, *, height_px: Tensor | int, width_px: Tensor | int) -> Tensor:
