@@ -1,7 +1,9 @@
 """Ctrl-C and a full disk in every stage: nothing half-written, and the same command goes on."""
 
+import contextlib
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,18 +91,52 @@ def test_control_c_ends_with_130_and_one_line(demo: Path, tmp_path: Path, cli: C
     assert not list(tmp_path.rglob("*.partial"))
 
 
-@pytest.mark.slow
-def test_a_full_disk_is_one_line(demo: Path, tmp_path: Path, cli: Cli) -> None:
+@pytest.fixture(scope="module")
+def finished(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with every stage done."""
+    run: Path = tmp_path_factory.mktemp("finished") / "run"
+    texts = pipeline.Texts(names=demo / "names.txt")
+    pipeline.run(demo / "photos", run, config=demo / "settings.yaml", texts=texts, progress=SilentProgress())
+    return run
+
+
+@contextlib.contextmanager
+def largest_file(limit_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond a limit, which writers meet as they do a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, before[1]))
     try:
-        code, out, err = cli(
-            "run", "--data", demo / "photos", "--run", tmp_path / "run", "--config", demo / "settings.yaml"
-        )
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("localize", 5_000, "boxes.parquet"),
+        ("train", 3_000, "metrics.jsonl"),
+        ("train", 20_000, "epoch-0002.safetensors"),
+        ("evaluate", 10_000, ".npy"),
+        ("evaluate", 15_000, "evaluation.json"),
+        ("report", 100_000, "report.html"),
+    ],
+    ids=lambda case: f"{case[0]}-{case[2]}",
+)
+def test_a_full_disk_is_one_line(
+    finished: Path, demo: Path, tmp_path: Path, cli: Cli, case: tuple[str, int, str]
+) -> None:
+    stage, limit_bytes, refused = case
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "stages.json").unlink()  # so that the stage has its work to do again
+    with largest_file(limit_bytes):
+        code, out, err = cli(stage, "--data", demo / "photos", "--run", run, "--config", demo / "settings.yaml")
     assert (code, out) == (2, "")
-    assert "cannot write" in err.splitlines()[-1]
-    assert not list((tmp_path / "run").rglob("*.partial"))
+    assert f"{refused}: cannot write: " in err.splitlines()[-1]
+    assert err.count("leadpp: error") == 1
+    assert "Traceback" not in err
+    assert not list(run.rglob("*.partial"))
