@@ -150,6 +150,25 @@ def test_the_teacher_weighs_and_teaches() -> None:
     assert scores.terms.classes == CLASSES
 
 
+class LearningTeacher(TinyTeacher):
+    """A teacher of one's own that keeps a graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight.requires_grad_()
+
+
+def test_no_teacher_learns() -> None:
+    teacher = LearningTeacher()
+    lessons = Lessons(teacher=teacher, prototypes=tiny_prototypes())
+    scores = score_step(learner_of(), tiny_views(), objective=FULL, plan=StepPlan(), lessons=lessons)
+    assert scores.lesson is not None
+    assert not scores.lesson.embedding.requires_grad
+    assert not scores.terms.contrast_weight.requires_grad
+    torch.autograd.backward(total(FULL.reduce(scores.terms)))
+    assert teacher.weight.grad is None
+
+
 def test_distilling_on_whole_views() -> None:
     objective = Objective(global_object=0, object_object=0, alignment=0, distill_view="global")
     views = tiny_views()
@@ -196,10 +215,18 @@ def test_gradient_inside_grad_cam_is_a_constant() -> None:
 def test_half_precision_of_the_encoders_only() -> None:
     learner = learner_of()
     seen: list[torch.dtype] = []
-    learner.student.backbone.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    projected: list[torch.dtype] = []
+    for encoder in (learner.student, learner.key):
+        # The convolution, because BatchNorm and all after it keep the precision that they are given.
+        encoder.get_submodule("backbone.conv").register_forward_hook(
+            lambda module, inputs, output: seen.append(output.dtype)
+        )
+        encoder.projector.register_forward_hook(lambda module, inputs, output: projected.append(output.dtype))
     plan = StepPlan(autocast_dtype=torch.bfloat16)
     scores = score_step(learner, tiny_views(), objective=FULL, plan=plan, lessons=LESSONS)
-    assert set(seen) == {torch.bfloat16}
+    assert seen == [torch.bfloat16] * 4
+    assert projected == [torch.float32] * 4
+    assert scores.pairs["global_global"].key.dtype == torch.float32
     assert {loss.dtype for loss in scores.terms.losses.values()} == {torch.float32}
     exact = score_step(learner_of(), tiny_views(), objective=FULL, plan=StepPlan(), lessons=LESSONS)
     torch.testing.assert_close(

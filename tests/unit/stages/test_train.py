@@ -1,6 +1,6 @@
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +8,13 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.nn import functional as F
 
 from leadpp.config import build_config
 from leadpp.data.index import ImageIndex, ImageRecord
-from leadpp.data.views import ViewSet
+from leadpp.data.views import EvalSet, ViewSet
+from leadpp.engine.monitor import NeighbourMonitor
 from leadpp.engine.restore import load_student
 from leadpp.engine.runtime import SilentProgress
 from leadpp.engine.step import StepPlan
@@ -363,3 +365,35 @@ def test_too_little_memory_is_told(
 )
 def test_automatic_queue_size(photographs: int, batch_size: int, size: int) -> None:
     assert automatic_queue_size(photographs, batch_size=batch_size) == size
+
+
+def test_the_monitor_looks_at_some_photographs_with_labels(
+    run: Path, index: ImageIndex, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[EvalSet] = []
+    asked: list[dict[str, Tensor]] = []
+
+    def watch_views(*args: Any, **settings: Any) -> EvalSet:  # noqa: ANN401 - handed on
+        shown.append(EvalSet(*args, **settings))
+        return shown[-1]
+
+    def watch_monitor(views: Iterable[Mapping[str, Tensor]], **settings: Tensor) -> NeighbourMonitor:
+        asked.append(settings)
+        return NeighbourMonitor(views, **settings)
+
+    monkeypatch.setattr("leadpp.stages.train.EvalSet", watch_views)
+    monkeypatch.setattr("leadpp.stages.train.NeighbourMonitor", watch_monitor)
+    monkeypatch.setattr("leadpp.stages.train._MONITOR_PHOTOGRAPHS", 6)
+    unlabelled = dataclasses.replace(index.records[0], label=None)
+    partly = dataclasses.replace(index, records=(unlabelled, *index.records[1:]))
+    drawn = []
+    for seed in (1, 1, 2):
+        config = build_config(settings(backbone, train={"epochs": 1}), {"seed": seed})
+        train(index=partly, run=run, config=config)
+        records = shown[-1].records
+        assert len(records) == 6
+        assert set(records) <= set(index.usable("train")[1:])
+        assert [index.classes[label] for label in asked[-1]["labels"]] == [record.label for record in records]
+        assert asked[-1]["heldout"].sum() == 1
+        drawn.append(records)
+    assert drawn[0] == drawn[1] != drawn[2]
