@@ -20,6 +20,14 @@ from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import read_json, read_table, read_tensors
 from leadpp.text.prototypes import Prototypes, read_prototypes
 
+_SPLITS: tuple[Split, ...] = ("train", "test")
+_UNLABELLED = tuple(
+    (encoder, feature, set_)
+    for encoder, feature in (("student", "gap"), ("teacher", "embedding"))
+    for set_ in ("whole", "crop")
+)
+"""Embeddings that are kept of photographs without labels, in the order of preference."""
+
 
 class Absent(Exception):  # noqa: N818 - not an error: a section that has nothing to show
     """What a section needs is not there; the message says what, and which stage makes it."""
@@ -71,12 +79,25 @@ class Material:
     @functools.cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The rows of ``evaluation.json``."""
+        if not self.index.labelled:
+            raise Absent("The photographs have no labels, so nothing is measured.")
         path = self.run / "evaluation.json"
         if not path.exists():
-            why = "evaluate makes it" if self.index.labelled else "the photographs have no labels to measure with"
-            raise Absent(f"No evaluation.json: {why}.")
+            raise Absent("No evaluation.json: evaluate makes it.")
         rows: list[dict[str, Any]] = read_json(path, kind="evaluation")["rows"]
         return rows
+
+    @functools.cached_property
+    def photographs(self) -> dict[str, dict[str, Any]]:
+        """What ``photographs.parquet`` says of each photograph (cluster, names, scores), by path."""
+        path = self.run / "photographs.parquet"
+        if not path.exists():
+            raise Absent("No photographs.parquet: leadpp run makes it of photographs without labels.")
+        rows: list[dict[str, Any]] = read_table(path, kind="photographs")[0].to_pylist()
+        told = {row["path"]: row for row in rows}
+        if any(record.path not in told for record in self.usable):
+            raise ArtifactError(f"{path}: its rows are not the photographs of the index; run leadpp run again")
+        return told
 
     @functools.cached_property
     def metrics(self) -> list[dict[str, Any]]:
@@ -140,19 +161,36 @@ class Material:
             raise ArtifactError(f"{path}: its rows are not the photographs of the index; run evaluate again")
         return Bank(encoder=encoder, feature=feature, set=set_, records=records, features=unit_rows(features))
 
-    def first_bank(self, *, encoder: str | None = None, split: Split = "test") -> Bank:
-        """Return the embeddings of the first evaluated row (of an encoder, if one is named) that has any.
+    def first_bank(self, *, encoder: str | None = None) -> Bank:
+        """Return the first embeddings (of an encoder, if one is named) that there are.
+
+        With labels those of the test photographs, in the order of the evaluated rows; without any, those of all
+        photographs, the student's first.
 
         Raises:
             Absent: There are none.
         """
-        for row in self.rows:
-            if encoder in (None, row["encoder"]):
-                found = self.bank(row["encoder"], row["feature"], row["set"], split)
-                if found is not None:
-                    return found
-        whose = f"of the {encoder} " if encoder else ""
-        raise Absent(f"No embeddings {whose}for the {split} photographs in embeddings/: evaluate makes them.")
+        if self.index.labelled:
+            named = [(row["encoder"], row["feature"], row["set"]) for row in self.rows]
+            found = (self.bank(*one, "test") for one in named if encoder in (None, one[0]))
+        else:
+            found = (self._joined_bank(*one) for one in _UNLABELLED if encoder in (None, one[0]))
+        bank = next((bank for bank in found if bank is not None), None)
+        if bank is None:
+            whose = f"of the {encoder} " if encoder else ""
+            what, maker = ("test ", "evaluate") if self.index.labelled else ("", "leadpp run")
+            raise Absent(f"No embeddings {whose}for the {what}photographs in embeddings/: {maker} makes them.")
+        return bank
+
+    def _joined_bank(self, encoder: str, feature: str, set_: str) -> Bank | None:
+        """Return saved embeddings of both splits in one."""
+        banks = [self.bank(encoder, feature, set_, split) for split in _SPLITS]
+        found = [bank for bank in banks if bank is not None]
+        if not found:
+            return None
+        records = tuple(record for bank in found for record in bank.records)
+        features = torch.cat([bank.features for bank in found])
+        return Bank(encoder=encoder, feature=feature, set=set_, records=records, features=features)
 
     def classes_of(self, records: Sequence[ImageRecord]) -> Tensor:
         """Return the class numbers of records, (N,).

@@ -8,31 +8,33 @@ import torch
 from torch import Tensor
 
 from leadpp.data.index import ImageRecord
-from leadpp.data.views import read_photograph
+from leadpp.data.naming import natural_key
 from leadpp.engine.charts import Cloud, cloud_map
 from leadpp.engine.neighbours import nearest
-from leadpp.engine.pictures import Corners, Picture, shrink
+from leadpp.engine.pictures import Picture
 from leadpp.engine.projection import Method, project
 from leadpp.errors import DataError
 from leadpp.functional.metrics import neighbour_vote
 from leadpp.functional.randomness import derive_seed
+from leadpp.stages.report.clusters import cluster_name
 from leadpp.stages.report.material import Absent, Bank, Material
-from leadpp.stages.report.objects import caption
+from leadpp.stages.report.objects import caption, thumbnail
 from leadpp.stages.report.wording import decimals, percent
 
 _SHOWN = 8
-_PHOTO_PX = 116
 _MAP_ITEMS = 2500
 _KNN, _TEMPERATURE = 10, 0.07
 
 
 def retrieval(material: Material) -> dict[str, Any]:
-    """Show test photographs with their nearest others; half of them are ones whose nearest is wrong, if there are."""
+    """Show photographs with their nearest others; with labels half of them are ones whose nearest is wrong, if any."""
     bank = material.first_bank()
-    classes = material.classes_of(bank.records)
     if len(bank.records) < 2:
-        raise Absent("There is one test photograph: it has no neighbours.")
+        raise Absent("There is one photograph to compare: it has no neighbours.")
     cosines, places = _joined(nearest(bank.features, k=_SHOWN))
+    if not material.index.labelled:
+        return _plain_retrieval(material, bank, cosines, places)
+    classes = material.classes_of(bank.records)
     right = classes[places] == classes[:, None]
     rows = [
         {**_query(material, bank, query), "found": _found(material, bank, cosines[query], places[query], right[query])}
@@ -41,8 +43,20 @@ def retrieval(material: Material) -> dict[str, Any]:
     return {"rows": rows, "of": bank.name, "wrong_share": percent((~right[:, 0]).double().mean().item())}
 
 
+def _plain_retrieval(material: Material, bank: Bank, cosines: Tensor, places: Tensor) -> dict[str, Any]:
+    """Show neighbours that nobody can call right or wrong."""
+    unknown = [None] * places.shape[1]
+    rows = [
+        {**_query(material, bank, query), "found": _found(material, bank, cosines[query], places[query], unknown)}
+        for query in material.pick(material.config.report.queries, of=len(bank.records), purpose="queries")
+    ]
+    return {"rows": rows, "of": bank.name, "wrong_share": None}
+
+
 def confusion(material: Material) -> dict[str, Any]:
     """Show which of the worst classes are taken for which, by the vote of the nearest training photographs."""
+    if not material.index.labelled:
+        raise Absent("The photographs have no labels, so it is not known which are confused.")
     test = material.first_bank()
     train = material.bank(test.encoder, test.feature, test.set, "train")
     if train is None:
@@ -63,21 +77,21 @@ def confusion(material: Material) -> dict[str, Any]:
 
 
 def maps(material: Material) -> dict[str, Any]:
-    """Lay the test photographs out in the plane: before training and after."""
+    """Lay the test photographs out in the plane, before training and after; without labels all, by their clusters."""
     shown = material.first_bank()
     banks = [shown]
     if shown.encoder == "student":
         banks += [bank for bank in [material.bank("frozen", "gap", shown.set, "test")] if bank is not None]
     keep = material.pick(_MAP_ITEMS, of=len(shown.records), purpose="map")
     if len(keep) < 2:
-        raise Absent("A map needs at least two test photographs.")
-    drawn = [_map(material, bank, keep) for bank in banks]
-    classes = {record.label for record in (shown.records[place] for place in keep)}
+        raise Absent("A map needs at least two photographs.")
+    groups = _groups(material, [shown.records[place] for place in keep])
+    drawn = [_map(material, bank, keep, groups) for bank in banks]
     return {
         "maps": drawn,
         "shown": len(keep),
         "of": len(shown.records),
-        "classes": len(classes),
+        "labelled": material.index.labelled,
         "method": drawn[0]["method"],
     }
 
@@ -89,38 +103,24 @@ class Neighbour:
     picture: Picture
     caption: str
     cosine: str
-    right: bool
+    right: bool | None
+    """Whether it is of the query's class; None where nobody knows."""
 
 
 def _query(material: Material, bank: Bank, place: int) -> dict[str, Any]:
-    return {"picture": _thumbnail(material, bank, place), "caption": caption(bank.records[place])}
+    return {"picture": thumbnail(material, bank, place), "caption": caption(bank.records[place])}
 
 
-def _found(material: Material, bank: Bank, cosines: Tensor, places: Tensor, right: Tensor) -> list[Neighbour]:
+def _found(material: Material, bank: Bank, cosines: Tensor, places: Tensor, right: Iterable[Any]) -> list[Neighbour]:
     return [
         Neighbour(
-            picture=_thumbnail(material, bank, int(place)),
+            picture=thumbnail(material, bank, int(place)),
             caption=caption(bank.records[int(place)]),
             cosine=decimals(float(cosine), 2),
-            right=bool(good),
+            right=None if good is None else bool(good),
         )
         for cosine, place, good in zip(cosines, places, right, strict=True)
     ]
-
-
-def _thumbnail(material: Material, bank: Bank, place: int) -> Picture:
-    """Show what the encoder saw: the crop where crops were embedded."""
-    record = bank.records[place]
-    photo = read_photograph(record, root=material.index.root)
-    return shrink(photo, side_px=_PHOTO_PX, crop=_crop(material, record) if bank.set == "crop" else None)
-
-
-def _crop(material: Material, record: ImageRecord) -> Corners | None:
-    try:
-        x0, y0, x1, y1 = material.boxes.crop_xyxy[material.place_of[record.path]].tolist()
-    except Absent:
-        return None
-    return x0, y0, x1, y1
 
 
 def _queries(material: Material, right: Tensor) -> list[int]:
@@ -159,14 +159,23 @@ def _confusion_row(names: tuple[str, ...], counts: Tensor, number: int, worst: l
     }
 
 
-def _map(material: Material, bank: Bank, keep: list[int]) -> dict[str, Any]:
+def _groups(material: Material, records: list[ImageRecord]) -> list[str]:
+    """Name the colour of each photograph: its class, or its cluster where there are no labels."""
+    if material.index.labelled:
+        return [record.label or "no label" for record in records]
+    numbers = [material.photographs[record.path]["cluster"] for record in records]
+    names = {number: cluster_name(material, number) for number in set(numbers)}
+    return [names[number] for number in numbers]
+
+
+def _map(material: Material, bank: Bank, keep: list[int], groups: list[str]) -> dict[str, Any]:
     seed = derive_seed(material.config.seed, "report map")
     places, method = project(bank.features[keep], method=material.config.report.projection, seed=seed)
     members: dict[str, list[tuple[float, float]]] = {}
-    for row, place in enumerate(keep):
-        x, y = places[row].tolist()
-        members.setdefault(bank.records[place].label or "no label", []).append((x, y))
-    order = [name for name in (*material.index.classes, "no label") if name in members]
+    for name, (x, y) in zip(groups, places.tolist(), strict=True):
+        members.setdefault(name, []).append((x, y))
+    ranks = {name: rank for rank, name in enumerate((*material.index.classes, "no label"))}
+    order = sorted(members, key=lambda name: (ranks.get(name, -1), natural_key(name)))
     clouds = [Cloud(name=name, points=members[name]) for name in order]
     return {
         "title": bank.name,

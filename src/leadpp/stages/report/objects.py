@@ -6,14 +6,15 @@ import torch
 
 from leadpp.data.index import ImageRecord
 from leadpp.data.views import SampleKey, ViewSet, read_photograph
-from leadpp.engine.pictures import Corners, overlay, shrink, view_picture
+from leadpp.engine.pictures import Corners, Picture, overlay, shrink, view_picture
 from leadpp.functional.boxes import box_iou
 from leadpp.functional.objective import VIEW_NAMES
-from leadpp.stages.report.material import Absent, Material
+from leadpp.stages.report.material import Absent, Bank, Material
 from leadpp.stages.report.wording import EN_DASH, decimals, percent
 
 _PHOTO_PX = 300
 _VIEW_PX = 132
+_THUMBNAIL_PX = 116
 _RESULTS = {"corloc": "CorLoc", "mean_iou": "mean IoU", "crop_mean_iou": "mean IoU of crops"}
 
 
@@ -58,6 +59,20 @@ def views(material: Material) -> dict[str, Any]:
 def caption(record: ImageRecord) -> str:
     """Name a photograph by its class, or by its file where it has none."""
     return record.label if record.label is not None else record.path.rsplit("/", 1)[-1]
+
+
+def thumbnail(material: Material, bank: Bank, place: int) -> Picture:
+    """Show what the encoder saw: the crop where crops were embedded."""
+    record = bank.records[place]
+    photo = read_photograph(record, root=material.index.root)
+    return shrink(photo, side_px=_THUMBNAIL_PX, crop=_crop(material, record) if bank.set == "crop" else None)
+
+
+def _crop(material: Material, record: ImageRecord) -> Corners | None:
+    try:
+        return _corners(material.boxes.crop_xyxy[material.place_of[record.path]])
+    except Absent:
+        return None
 
 
 def _view_card(material: Material, samples: ViewSet, index: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from leadpp.data.index import ImageIndex
 from leadpp.engine.runtime import Progress, SilentProgress
 from leadpp.errors import LeadppError
 from leadpp.io.artifacts import write_text
-from leadpp.stages.report import headline, neighbours, objects, setup, teacher, training
+from leadpp.stages.report import clusters, headline, neighbours, objects, setup, teacher, training
 from leadpp.stages.report.material import Absent, Material
 
 
@@ -35,6 +35,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Material], dict[str, Any]]], ...] = (
     ("boxes", "Boxes", objects.boxes),
     ("views", "Views", objects.views),
     ("teacher", "Teacher", teacher.entropy),
+    ("clusters", "Clusters", clusters.clusters),
     ("retrieval", "Neighbours", neighbours.retrieval),
     ("confusion", "Confusion", neighbours.confusion),
     ("maps", "Map", neighbours.maps),
@@ -44,6 +45,9 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Material], dict[str, Any]]], ...] = (
     ("settings", "Settings", setup.settings),
     ("environment", "Environment", setup.environment),
 )
+
+
+_UNLABELLED_ONLY = ("clusters",)
 
 
 def report(*, index: ImageIndex, run: Path, config: Config, progress: Progress | None = None) -> dict[str, Any]:
@@ -65,7 +69,8 @@ def report(*, index: ImageIndex, run: Path, config: Config, progress: Progress |
     """
     progress = progress or SilentProgress()
     material = Material(index=index, run=run, config=config)
-    making = progress.track(_SECTIONS, total=len(_SECTIONS), what="report", unit="sections")
+    wanted = [section for section in _SECTIONS if section[0] not in (_UNLABELLED_ONLY if index.labelled else ())]
+    making = progress.track(wanted, total=len(wanted), what="report", unit="sections")
     sections = [_section(key, title, make, material) for key, title, make in making]
     path = run / "report.html"
     write_text(path, _render(sections, material))

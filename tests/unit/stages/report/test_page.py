@@ -114,7 +114,7 @@ def test_an_empty_run_says_what_is_missing_and_who_makes_it(tmp_path: Path, inde
 def test_unlabelled_photographs_are_told_why_there_are_no_figures(tmp_path: Path) -> None:
     (tmp_path / "photographs").mkdir()
     bare = make_index(tmp_path / "photographs", labelled=False)
-    assert "the photographs have no labels to measure with" in render(tmp_path, bare).text
+    assert "The photographs have no labels, so nothing is measured" in render(tmp_path, bare).text
 
 
 Damage = Callable[[Path], object]
