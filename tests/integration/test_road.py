@@ -121,13 +121,22 @@ def test_a_flat_folder_without_labels_or_words(flat: Path, demo: Path, tmp_path:
     code, out, err = cli("run", "--data", flat, "--run", run, "--config", demo / "settings.yaml", "--json")
     assert code == 0, err
     results = json.loads(out)
-    assert "evaluate" not in results
+    assert "no labels: features, clusters and names are written, nothing is measured" in err
+    evaluated = results["evaluate"]
+    assert (evaluated["images"], evaluated["clusters"], evaluated["named"]) == (18, 3, False)
+    assert len((run / "photographs.csv").read_text().splitlines()) == 19
+    assert not (run / "evaluation.json").exists()
+    assert {"Neighbours", "Map", "Clusters"}.isdisjoint(results["report"]["missing"])
+    assert {"Figures", "Confusion"} <= set(results["report"]["missing"])
     assert "without a teacher" in err
     assert "corloc" not in results["localize"]
     assert (run / "report.html").exists()
     code, out, err = cli("evaluate", "--data", flat, "--run", run)
     assert (code, out) == (2, "")
-    assert "label" in err
+    assert "needs labels" in err
+    code, out, err = cli("run", "--data", flat, "--run", run)
+    assert (code, "evaluate: unchanged, skipped" in err) == (0, True)
+    assert "evaluate: images 18, clusters 3" in out
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def print_results(results: Mapping[str, Any], *, command: str, as_json: bool) ->
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     for name, result in results.items():
-        if name == "evaluate":
+        if name == "evaluate" and not isinstance(result, Mapping):
             console.print(_evaluation_table(result))
         elif name != "index" or command == "run":
             console.print(f"{name}: {_words(result)}", markup=False, soft_wrap=True)

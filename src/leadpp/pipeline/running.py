@@ -29,6 +29,7 @@ _OUTPUTS = {
     "evaluate": ("evaluation.json", "embeddings"),
     "report": ("report.html",),
 }
+_UNLABELLED_OUTPUTS = _OUTPUTS | {"evaluate": ("photographs.csv", "embeddings")}
 _TEXT_ROLES = ("names", "descriptions", "prototypes")
 
 
@@ -156,6 +157,11 @@ def _with_remembered(job: Job) -> Job:
 
 def _check_early(job: Job, index: ImageIndex, stages: Sequence[str]) -> None:
     """Find mistakes of the data and the words before the stages that take long."""
+    if list(stages) == ["evaluate"] and not index.labelled:
+        raise DataError(
+            f"{job.data}: evaluation needs labels, found none; put photographs into folders named after their classes "
+            "(leadpp run writes features, clusters and names without labels)"
+        )
     if "evaluate" in stages and len(index.classes) == 1:
         raise DataError(
             f"{job.data}: found one class, {index.classes[0]!r}, and with one there is nothing to tell apart; add "
@@ -177,17 +183,18 @@ def _run_stage(job: Job, index: ImageIndex, name: str, *, heading: str) -> Any: 
     memory = Memory(job.run)
     now = fingerprint(job, index, name)
     known = memory.stages.get(name, {})
-    if known.get("fingerprint") == now and all((job.run / output).exists() for output in _OUTPUTS[name]):
+    outputs = (_OUTPUTS if index.labelled else _UNLABELLED_OUTPUTS)[name]
+    if known.get("fingerprint") == now and all((job.run / output).exists() for output in outputs):
         job.progress.note(f"{heading}: unchanged, skipped")
         return known["summary"] if name != "report" else known["summary"] | {"report": str(job.run / "report.html")}
     job.progress.note(heading)
-    before = _stamps(job.run, name)
+    before = _stamps(job.run, outputs)
     memory.forget(name)
     started = time.monotonic()
     try:
         summary = _RUNNERS[name](job, index)
     except (LeadppError, KeyboardInterrupt):
-        if known and _stamps(job.run, name) == before:  # nothing was touched, so what was finished still is
+        if known and _stamps(job.run, outputs) == before:  # nothing was touched, so what was finished still is
             memory.restore(name, known)
         raise
     seconds = time.monotonic() - started
@@ -249,9 +256,9 @@ def _index_summary(index: ImageIndex) -> dict[str, Any]:
     }
 
 
-def _stamps(run: Path, name: str) -> list[tuple[str, int, int]]:
+def _stamps(run: Path, outputs: Sequence[str]) -> list[tuple[str, int, int]]:
     """Return path, size and time of everything that a stage has written."""
-    tops = [run / output for output in _OUTPUTS[name]]
+    tops = [run / output for output in outputs]
     files = [path for top in tops for path in (sorted(top.rglob("*")) if top.is_dir() else [top]) if path.is_file()]
     return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
@@ -267,9 +274,7 @@ def _why_not(job: Job, index: ImageIndex, name: str) -> str:
             return "the prototypes that lie in the run are used"
         if job.config.teacher.use == "auto":
             return "no names, descriptions or prototypes were given, so the student learns without a teacher (w_c = 1)"
-    if name == "evaluate" and not index.labelled:
-        return "the photographs have no labels"
-    if name == "evaluate" and len({record.label for record in index.usable("test")}) < 2:
+    if name == "evaluate" and index.labelled and len({record.label for record in index.usable("test")}) < 2:
         return "the test photographs are not of two classes or more"
     return ""
 
@@ -303,7 +308,12 @@ def _train(job: Job, index: ImageIndex) -> dict[str, Any]:
     return train(index=index, run=job.run, config=job.config, resume=job.resume, progress=job.progress)
 
 
-def _evaluate(job: Job, index: ImageIndex) -> list[dict[str, Any]]:
+def _evaluate(job: Job, index: ImageIndex) -> list[dict[str, Any]] | dict[str, Any]:
+    if not index.labelled:
+        from leadpp.stages.embed import embed
+
+        job.progress.note("no labels: features, clusters and names are written, nothing is measured")
+        return embed(index=index, run=job.run, config=job.config, progress=job.progress)
     from leadpp.stages.evaluate import evaluate
 
     return evaluate(index=index, run=job.run, config=job.config, progress=job.progress)

@@ -209,3 +209,12 @@ def test_the_report_follows_every_stage(run: Path) -> None:
         return job(run), INDEX
 
     assert changed(run, change) == {"report"}
+
+
+def test_the_temperature_of_names_counts_where_nothing_is_measured(run: Path) -> None:
+    bare = dataclasses.replace(
+        INDEX, classes=(), records=tuple(dataclasses.replace(item, label=None) for item in INDEX.records)
+    )
+    warm = job(run, {"loss": {"distillation_temperature": 0.5}})
+    assert fingerprint(warm, INDEX, "evaluate") == fingerprint(job(run), INDEX, "evaluate")
+    assert fingerprint(warm, bare, "evaluate") != fingerprint(job(run), bare, "evaluate")
