@@ -20,6 +20,8 @@ class _Tree:
 
     images: list[tuple[str, str | None]]
     empty: list[str]
+    deeper: tuple[str, ...] = ()
+    """Photographs that lie below their class folder."""
 
     @property
     def labelled(self) -> bool:
@@ -66,6 +68,13 @@ def _gather(root: Path, trees: dict[Split, _Tree], *, remarks: list[str]) -> Raw
     empty = [name for tree in trees.values() for name in tree.empty]
     if labelled and empty:
         remarks = [f"{len(empty):,} class folders hold no photographs (first: {empty[0]})", *remarks]
+    deeper = [path for tree in trees.values() for path in tree.deeper]
+    if deeper:
+        remarks = [
+            f"{len(deeper):,} photographs lie deeper than their class folder, whose name, the first level, is the "
+            f"class (first: {deeper[0]})",
+            *remarks,
+        ]
     origin = "none: every photograph trains" if not labelled else None
     return RawData(
         source="folder",
@@ -118,7 +127,11 @@ def _tree(root: Path, inner: str, left_out: LeftOut) -> _Tree:
     images: list[tuple[str, str | None]] = [(prefix + name, None) for name in loose]
     for name in full:
         images.extend((path, unicodedata.normalize("NFC", name)) for path in by_folder[name])
-    return _Tree(images=images, empty=[prefix + name for name in folders if not by_folder[name]])
+    return _Tree(
+        images=images,
+        empty=[prefix + name for name in folders if not by_folder[name]],
+        deeper=tuple(path for path, label in images if label and path.count("/") > prefix.count("/") + 1),
+    )
 
 
 def _check_labels(root: Path, parts: dict[Split, str], trees: dict[Split, _Tree]) -> None:

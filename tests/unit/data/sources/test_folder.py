@@ -126,3 +126,15 @@ def test_layouts_that_are_not_understood(tmp_path: Path, paths: tuple[str, ...],
     with pytest.raises(DataError, match=re.escape(message)) as caught:
         read_folder(layout(tmp_path, *paths))
     assert "\n" not in str(caught.value)
+
+
+def test_the_first_level_below_a_part_is_the_class_and_deeper_photographs_are_told(tmp_path: Path) -> None:
+    layout(tmp_path, "train/Disc/Red/a.jpg", "train/Disc/b.jpg", "train/Cube/Red/new/c.jpg", "test/Disc/Red/d.jpg")
+    raw = read_folder(tmp_path)
+    assert raw.classes == ("Cube", "Disc")
+    assert raw.remarks == (
+        "3 photographs lie deeper than their class folder, whose name, the first level, is the class "
+        "(first: train/Cube/Red/new/c.jpg)",
+    )
+    layout(tmp_path / "plain", "Disc/b.jpg", "Cube/c.jpg")
+    assert read_folder(tmp_path / "plain").remarks == ()
