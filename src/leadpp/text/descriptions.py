@@ -16,6 +16,9 @@ HEADER = ("class name", "description")
 _NAME_TITLES = frozenset({"classname", "class", "classes", "name", "names", "label", "category", "species"})
 _TEXT_TITLES = frozenset({"description", "descriptions", "text", "texts", "caption", "prompt"})
 
+_JSON_NAMES = ("class", "name")
+_JSON_TEXTS = ("text", "description")
+
 
 def _say_nothing(message: str) -> None:
     del message
@@ -24,10 +27,11 @@ def _say_nothing(message: str) -> None:
 def read_descriptions(path: Path, *, notify: Callable[[str], None] = _say_nothing) -> dict[str, str]:
     """Read one description a class, in the file's order.
 
-    A ``.json`` file is an object of ``{class: text}`` or ``{class: {"text": text, ...}}``. Anything else is CSV with
-    the class name and the description in the first two columns, or wherever a header says they are. A header is
-    optional. Further columns are left out if the header has a place for them, and must be empty if not: the reference
-    has a file with a third column that has no title and holds a second text in two of its 200 rows.
+    A ``.json`` file is an object of ``{class: text}`` or ``{class: {"text": text, ...}}``, or a list of objects
+    ``{"class": class, "text": text, ...}``; ``description`` does for ``text``, ``name`` for ``class``. Anything
+    else is CSV with the class name and the description in the first two columns, or wherever a header says they are. A
+    header is optional. Further columns are left out if the header has a place for them, and must be empty if not: the
+    reference has a file with a third column that has no title and holds a second text in two of its 200 rows.
 
     Args:
         path: A ``.json`` or CSV file, UTF-8.
@@ -128,9 +132,22 @@ def _json_pairs(path: Path, words: str) -> list[_Pair]:
         raise TextError(f"{path}: the key {error.args[0]!r} occurs twice; keep one of the two") from error
     except ValueError as error:
         raise TextError(f"{path}: not valid JSON ({error}); expected an object of {{class: text}}") from error
+    if isinstance(content, list):
+        return [_json_item(f"{path}, item {place}", place, item) for place, item in enumerate(content, start=1)]
     if not isinstance(content, dict):
         raise TextError(f"{path}: expected an object of {{class: text}}, found a {type(content).__name__}")
-    return [(f"key {name!r}", name.strip(), _json_text(path, name, value)) for name, value in content.items()]
+    return [
+        (f"key {name!r}", name.strip(), _json_text(f"{path}, key {name!r}", value)) for name, value in content.items()
+    ]
+
+
+def _json_item(where: str, place: int, item: object) -> _Pair:
+    if not isinstance(item, Mapping):
+        raise TextError(f'{where}: expected an object {{"class": name, "text": text}}, found a {type(item).__name__}')
+    name = _json_value(where, item, _JSON_NAMES)
+    if not name:
+        raise TextError(f"{where}: a description without a class name; write the name beside it")
+    return f"item {place}", name, _json_value(where, item, _JSON_TEXTS)
 
 
 class _TwinError(Exception):
@@ -146,10 +163,21 @@ def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _json_text(path: Path, name: str, value: object) -> str:
-    text = value.get("text") if isinstance(value, Mapping) else value
-    if not isinstance(text, str):
-        raise TextError(
-            f'{path}: expected {{{name!r}: text}} or {{{name!r}: {{"text": text}}}}, found a {type(text).__name__}'
-        )
-    return text.strip()
+def _json_text(where: str, value: object) -> str:
+    if isinstance(value, Mapping):
+        return _json_value(where, value, _JSON_TEXTS)
+    if not isinstance(value, str):
+        raise TextError(f'{where}: expected a text or {{"text": text}}, found a {type(value).__name__}')
+    return value.strip()
+
+
+def _json_value(where: str, item: Mapping[str, object], keys: Sequence[str]) -> str:
+    """Return the words under the first of the keys that is there."""
+    key = next((key for key in keys if key in item), None)
+    if key is None:
+        wanted, found = " or ".join(map(repr, keys)), ", ".join(map(repr, item)) or "none"
+        raise TextError(f"{where}: expected a key {wanted}, found {found}; add it")
+    value = item[key]
+    if not isinstance(value, str):
+        raise TextError(f"{where}: expected words under {key!r}, found a {type(value).__name__}")
+    return value.strip()

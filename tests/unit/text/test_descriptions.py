@@ -52,10 +52,20 @@ def test_quotes_and_line_breaks_inside_a_description_survive(tmp_path: Path) -> 
     assert read_descriptions(path) == {"Wren": 'A "tiny" bird.\nTail up.'}
 
 
-@pytest.mark.parametrize("wrap", [lambda text: text, lambda text: {"text": text, "coarse": "bird"}])
-def test_both_forms_of_json_say_the_same(tmp_path: Path, wrap: object) -> None:
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda text: text, lambda text: {"text": text, "coarse": "bird"}, lambda text: {"description": text}],
+)
+def test_the_forms_of_json_say_the_same(tmp_path: Path, wrap: object) -> None:
     assert callable(wrap)
     path = _file(tmp_path, json.dumps({"Wren": wrap("Small. "), "Auk": wrap("Black.")}), "texts.JSON")
+    assert list(read_descriptions(path).items()) == [("Wren", "Small."), ("Auk", "Black.")]
+
+
+@pytest.mark.parametrize(("name", "text"), [("class", "text"), ("name", "description")])
+def test_a_list_of_objects_says_the_same(tmp_path: Path, name: str, text: str) -> None:
+    items = [{name: " Wren", text: "Small. ", "id": 7}, {text: "Black.", name: "Auk"}]
+    path = _file(tmp_path, json.dumps(items), "texts.json")
     assert list(read_descriptions(path).items()) == [("Wren", "Small."), ("Auk", "Black.")]
 
 
@@ -88,10 +98,19 @@ def test_bad_csv_is_refused_where_the_mistake_is(tmp_path: Path, content: str | 
     ("content", "message"),
     [
         ("{}", "found none"),
-        ('["Wren"]', "found a list"),
+        ('"Wren"', "found a str"),
+        ("[]", "found none"),
+        ('["Wren"]', "item 1: expected an object .* found a str"),
+        ('[{"class": "Wren", "text": "a"}, {"text": "b"}]', "item 2: expected a key 'class' or 'name', found 'text'"),
+        ('[{"name": "Wren", "txt": "a"}]', "item 1: expected a key 'text' or 'description', found 'name', 'txt'"),
+        ('[{"name": " ", "text": "a"}]', "item 1: a description without a class name"),
+        ('[{"name": "Wren", "text": ""}]', "item 1: the description of 'Wren' is empty"),
+        ('[{"name": "Wren", "text": "a"}, {"class": "wren", "text": "b"}]', "'Wren' and 'wren' are the same"),
         ("{", "not valid JSON"),
         ('{"Wren": 3}', "found a int"),
-        ('{"Wren": {"coarse": "bird"}}', "found a NoneType"),
+        ('{"Wren": {"coarse": "bird"}}', "key 'Wren': expected a key 'text' or 'description', found 'coarse'; add it"),
+        ('{"Wren": {"text": 3}}', "key 'Wren': expected words under 'text', found a int"),
+        ('{"Wren": {}}', "expected a key 'text' or 'description', found none"),
         ('{"Wren": " "}', "key 'Wren': the description of 'Wren' is empty"),
         ('{"Wren": "a", "Wren": "b"}', "the key 'Wren' occurs twice"),
         ('{"Black Tern": "a", "Black_Tern": "b"}', "'Black Tern' and 'Black_Tern' are the same"),
