@@ -42,7 +42,7 @@ def prepare(
     Args:
         kind: ``cub``, ``cars``, ``aircraft``, ``dogs`` or ``folder``.
         source: The folder as downloaded.
-        out: The prepared folder: new, empty, or prepared before, in which case it is made anew.
+        out: The prepared folder: new, empty, or prepared from this source before, in which case it is made anew.
         boxes_csv: Table of true boxes instead of the source's own.
         materialize: ``"none"`` writes the index alone, which points to ``source``; the others write an image folder.
             The Parquet mirror of Stanford Cars, whose photographs are no files, is always written as copies.
@@ -107,6 +107,11 @@ def _check_out(out: Path, root: Path, marker: dict[str, str]) -> ImageIndex | No
         raise DataError(f"{out}: not empty, and not a folder that was prepared before; choose another OUT")
     before = read_json(out / MARKER_NAME, kind="prepare")
     if (out / INDEX_NAME).exists():
+        if any(before.get(key) != marker[key] for key in ("layout", "source")):
+            raise DataError(
+                f"{out}: holds {before.get('layout')} prepared from {before.get('source')}, not {marker['layout']} "
+                f"from {marker['source']}; choose another OUT, or remove the folder"
+            )
         return read_index(out / INDEX_NAME)
     if before != marker:
         raise DataError(

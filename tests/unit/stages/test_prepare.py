@@ -204,11 +204,22 @@ def test_prepared_again_leaves_nothing_of_before(tmp_path: Path) -> None:
     source, out = make("folder", tmp_path / "source"), tmp_path / "out"
     prepare("folder", source, out, materialize="copy")
     (out / "train/b_c/mine.txt").touch()
-    prepare("cub", native.make_cub(tmp_path / "cub"), out)
+    prepare("folder", source, out)
     left = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     assert left[:2] == ["index.parquet", "prepare.json"]
     assert [Path(path).name for path in left[2:]] == ["mine.txt"]
-    assert open_data(out, seed=1).source == "cub"
+    assert open_data(out, seed=1).root == source
+
+
+def test_what_another_source_was_prepared_into_is_left_alone(tmp_path: Path) -> None:
+    source, out = make("folder", tmp_path / "source"), tmp_path / "out"
+    prepare("folder", source, out, materialize="copy")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    cub = native.make_cub(tmp_path / "cub")
+    for kind, other in (("cub", cub), ("folder", make("folder", tmp_path / "other")), ("cub", source)):
+        with pytest.raises(DataError, match=r"out: holds folder prepared from .*source, not .*; choose another OUT"):
+            prepare(kind, other, out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("kind", ["folder", "mirror"])
