@@ -90,6 +90,15 @@ def test_photographs_have_clusters_and_features_in_one_order(world: World) -> No
         assert set(table["label"].to_pylist()) == {None}
 
 
+def test_the_largest_cluster_is_number_one(world: World) -> None:
+    few = tuple(record for record in world.index.records if "blue" not in record.path or record.path.endswith("0.png"))
+    _, rows, _ = run_stage(dataclasses.replace(world, index=dataclasses.replace(world.index, records=few)))
+    sizes = Counter(row["cluster"] for row in rows)
+    in_order = [sizes[number] for number in range(1, len(sizes) + 1)]
+    assert in_order == sorted(in_order, reverse=True)
+    assert in_order[0] > in_order[-1] > 0
+
+
 def test_clusters_are_those_of_the_first_set(world: World) -> None:
     _, rows, _ = run_stage(world)
     features = torch.cat(
