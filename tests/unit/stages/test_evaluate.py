@@ -175,7 +175,14 @@ def test_each_row_says_how_it_was_made(finished: tuple[World, list[dict[str, Any
     assert "attention" in protocol["feature"]
     assert (protocol["probe"]["views"], protocol["probe"]["epochs"]) == (2, 3)
     assert protocol["knn200"] == {"k": 16, "temperature": 0.1}
-    assert row["counts"] == {"test": 12, "classes": 4, "queries": 12, "queries_left_out": 0, "train": 16}
+    assert row["counts"] == {
+        "test": 12,
+        "classes": 4,
+        "queries": 12,
+        "queries_left_out": 0,
+        "train": 16,
+        "test_also_in_train": 0,
+    }
     assert row_of(rows, "teacher", "embedding", "whole")["protocol"]["encoder"] == "colour"
 
 

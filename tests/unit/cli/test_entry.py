@@ -84,3 +84,18 @@ def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert "0.500" in out
     assert "corloc 0.9123" in out
     assert out.splitlines()[-1].startswith("2 files could not be read")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"), [(KeyboardInterrupt(), 130, "leadpp: interrupted"), (BrokenPipeError(), 0, "")]
+)
+def test_ctrl_c_and_closed_pipes(
+    raised: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(_: list[str]) -> int:
+        raise raised
+
+    monkeypatch.setattr("leadpp.cli.entry._dispatch", stop)
+    monkeypatch.setattr("sys.stderr.close", lambda: None)
+    assert main(["run"]) == code
+    assert capsys.readouterr().err.startswith(said)
