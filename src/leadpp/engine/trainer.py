@@ -249,13 +249,14 @@ class Trainer:
         log.write("epoch", epoch=state.epoch, step=state.step, values=summary)
         state.terms = {name: value for name, value in summary.items() if name in {"loss", *_TERMS}}
         last = state.epoch == loop.epochs
+        measured: Figures = {}
         if self._monitor is not None and loop.monitor_every and (state.epoch % loop.monitor_every == 0 or last):
             self.learner.eval()
-            state.monitor = dict(self._monitor(self.learner.student))
-            log.write("monitor", epoch=state.epoch, step=state.step, values=state.monitor)
+            state.monitor = measured = dict(self._monitor(self.learner.student))
+            log.write("monitor", epoch=state.epoch, step=state.step, values=measured)
         if state.epoch % loop.checkpoint_every == 0 or last:
             self._save()
-        self._progress.note(self._line(summary))
+        self._progress.note(self._line(summary, measured))
 
     def _save(self) -> None:
         path = checkpoint_path(self._folder, epoch=self._state.epoch)
@@ -287,11 +288,10 @@ class Trainer:
         terms = ", ".join(f"{name} {latest[name]:.3f}" for name in ("loss", *_TERMS) if name in latest)
         return f"epoch {self._state.epoch + 1}/{self._loop.epochs}, {terms}"
 
-    def _line(self, summary: Figures) -> str:
+    def _line(self, summary: Figures, measured: Figures) -> str:
         state = self._state
         words = [f"loss {summary['loss']:.4f}", f"{summary['images_per_s']:.1f} images/s"]
-        if self._monitor is not None and state.monitor:
-            words += [f"{name} {value:.4f}" for name, value in state.monitor.items()]
+        words += [f"{name} {value:.4f}" for name, value in measured.items()]
         return f"  epoch {state.epoch}/{self._loop.epochs}: {', '.join(words)}"
 
     def _results(self, *, images: int, seconds: float) -> dict[str, Any]:

@@ -272,8 +272,10 @@ def test_monitor(tmp_path: Path) -> None:
         return {"knn": 0.5 + 0.1 * len(calls)}
 
     plan = replace(LOOP, epochs=5, monitor_every=2)
-    results = trainer_of(tmp_path, loop=plan, monitor=monitor).fit(TinyBatches())
+    watcher = Watcher()
+    results = trainer_of(tmp_path, loop=plan, monitor=monitor, progress=watcher).fit(TinyBatches())
     assert calls == [False] * 3
+    assert ["knn" in note for note in watcher.notes] == [False, True, False, True, True]
     assert [(line["epoch"], line["knn"]) for line in events(tmp_path, "monitor")] == [(2, 0.6), (4, 0.7), (5, 0.8)]
     assert results["monitor"] == {"knn": 0.8}
     assert trainer_of(tmp_path / "b", loop=replace(plan, monitor_every=0), monitor=monitor).fit(TinyBatches())
