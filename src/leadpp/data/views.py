@@ -5,6 +5,7 @@ Views are uint8; each network normalises for itself, on its own device.
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -337,12 +338,21 @@ def _leave_interrupts_alone(worker: int) -> None:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while reading processes start: they inherit this until they ignore it for good."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Hold Ctrl-C back while reading processes start: a half-made loader could not be put away cleanly.
+
+    Blocking the signal would not do, because any other thread of this process may receive it in our place.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: arrived.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+    if arrived:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _regions(records: Sequence[ImageRecord], boxes_xyxy: Tensor | None) -> list[Box]:

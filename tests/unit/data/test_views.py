@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -306,3 +307,25 @@ def test_probe_views_differ_from_training_views_of_the_same_numbers(root: Path) 
     probe = ProbeSet(make_records(), root=root, size=SIZE, seed=5, view=0)[0]["image"]
     sample = ViewSet(make_records(), root=root, size=SIZE, seed=5)[SampleKey(0, 0)]
     assert all(not torch.equal(probe, sample[name]) for name in VIEW_NAMES)
+
+
+def test_ctrl_c_waits_until_the_reading_processes_stand() -> None:
+    reached: list[str] = []
+
+    def start() -> None:
+        with views_module._interrupts_held():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("end of the start")
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert reached == ["end of the start"]
+    elsewhere = threading.Thread(target=start_quietly, args=(reached,))
+    elsewhere.start()
+    elsewhere.join()
+    assert reached[-1] == "started in another thread"
+
+
+def start_quietly(reached: list[str]) -> None:
+    with views_module._interrupts_held():
+        reached.append("started in another thread")
