@@ -71,17 +71,22 @@ def report(*, index: ImageIndex, run: Path, config: Config, progress: Progress |
     material = Material(index=index, run=run, config=config)
     wanted = [section for section in _SECTIONS if section[0] not in (_UNLABELLED_ONLY if index.labelled else ())]
     making = progress.track(wanted, total=len(wanted), what="report", unit="sections")
-    sections = [_section(key, title, make, material) for key, title, make in making]
+    sections = [_section(key, title, make, material, progress) for key, title, make in making]
     path = run / "report.html"
     write_text(path, _render(sections, material))
     return {"report": str(path), "missing": [section.title for section in sections if section.content is None]}
 
 
-def _section(key: str, title: str, make: Callable[[Material], dict[str, Any]], material: Material) -> Section:
+def _section(
+    key: str, title: str, make: Callable[[Material], dict[str, Any]], material: Material, progress: Progress
+) -> Section:
     try:
         return Section(key=key, title=title, content=make(material))
-    except (Absent, LeadppError) as reason:
+    except Absent as reason:
         return Section(key=key, title=title, content=None, missing=str(reason))
+    except LeadppError as error:  # a damaged file costs its section, but never in silence
+        progress.note(f"the report has no {title}: {error}")
+        return Section(key=key, title=title, content=None, missing=str(error))
 
 
 def _render(sections: list[Section], material: Material) -> str:

@@ -169,9 +169,17 @@ def test_a_photograph_that_is_gone_costs_its_sections_only(tmp_path: Path) -> No
     index = make_index(tmp_path / "photographs")
     write_run(tmp_path / "run", index)
     (tmp_path / "photographs" / "00.png").unlink()
-    result = report(index=index, run=tmp_path / "run", config=CONFIG)
+    progress = SilentProgress()
+    result = report(index=index, run=tmp_path / "run", config=CONFIG, progress=progress)
     assert "Boxes" in result["missing"]
     assert "Figures" not in result["missing"]
+    assert any(note.startswith("the report has no Boxes: ") and "00.png" in note for note in progress.notes)
+
+
+def test_what_a_run_never_had_is_no_mistake(tmp_path: Path, index: ImageIndex) -> None:
+    progress = SilentProgress()
+    assert "Figures" in report(index=index, run=tmp_path, config=CONFIG, progress=progress)["missing"]
+    assert progress.notes == []
 
 
 def test_the_title_is_the_settings_or_the_folders(tmp_path: Path, index: ImageIndex) -> None:
