@@ -27,3 +27,7 @@ class ArtifactError(LeadppError):
 
 class CheckpointError(ArtifactError):
     """A checkpoint that does not fit the network it is loaded into."""
+
+
+class WorldError(LeadppError):
+    """A world of imaginary birds that cannot be made as asked."""
