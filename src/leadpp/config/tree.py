@@ -6,6 +6,7 @@ from typing import Literal
 from leadpp.errors import ConfigError
 
 Preset = Literal["lead++", "lead", "moco", "paper"]
+Networks = Literal["", "world"]
 
 
 def _require(holds: bool, message: str) -> None:
@@ -34,7 +35,7 @@ class LocalizeConfig:
     """How the object is found (DDT)."""
 
     backbone: str = "resnet50.tv_in1k"
-    """Any timm model with a feature map; `local-dir:FOLDER` for weights on disk, `hf-hub:NAME` for a hub."""
+    """Any timm model with a feature map; `local-dir:FOLDER`, `hf-hub:NAME`, `builtin:world-backbone`."""
     size: int = 448
     """Side in pixels of the squeezed picture, in fit and in apply."""
     stages: int = 1
@@ -101,9 +102,9 @@ class TeacherConfig:
     use: Literal["auto", "yes", "no"] = "auto"
     """`auto`: teach if the run has prototypes; `no`: contrast alone (w_c = 1)."""
     model: str = "ViT-B-16"
-    """An open_clip model, or `local-dir:FOLDER`, or `hf-hub:NAME`."""
+    """An open_clip model, `local-dir:FOLDER`, `hf-hub:NAME`, `builtin:world-clip`."""
     pretrained: str = "openai"
-    """The open_clip tag or file of its weights; not used with `local-dir:` and `hf-hub:`."""
+    """The open_clip tag or file of its weights; not used with a prefix."""
     factory: str = ""
     """`package.module:function` that returns a teacher of one's own; replaces model and pretrained."""
     normalization: Literal["own", "imagenet"] = "own"
@@ -115,7 +116,7 @@ class StudentConfig:
     """The trained encoder."""
 
     backbone: str = "resnet50.tv_in1k"
-    """Any timm model with a feature map; `local-dir:FOLDER`, `hf-hub:NAME`."""
+    """Any timm model with a feature map; `local-dir:FOLDER`, `hf-hub:NAME`, `builtin:world-backbone`."""
     embedding_dim: int = 0
     """Width D of the embedding; 0 takes the prototypes' width, or 512 without a teacher."""
     attention_channels: int = 32
@@ -307,6 +308,9 @@ class Config:
 
     preset: Preset = "lead++"
     """`lead++`, `lead` (one context), `moco` (MoCo v2), or `paper` (all as the reference has it)."""
+    networks: Networks = ""
+    """`world`: the two small networks that come with the package, with sizes and a length of training that suit them.
+    They were made in a drawn world of birds and know nothing of photographs."""
     seed: int = 123
     """The one seed from which every draw is derived."""
     input: InputConfig = field(default_factory=InputConfig)

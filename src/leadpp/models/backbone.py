@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from leadpp.errors import WeightsError
+from leadpp.models.builtin import local_name
 from leadpp.models.weights import (
     HUB_PREFIX,
     LOCAL_PREFIX,
@@ -149,7 +150,8 @@ def create_backbone(name: str, *, pretrained: bool = True) -> Backbone:
 
     Args:
         name: A timm model such as ``"resnet50.tv_in1k"``; ``"local-dir:FOLDER"`` for a folder with ``config.json`` and
-            ``model.safetensors`` as timm saves them; ``"hf-hub:OWNER/NAME"`` for a hub repository.
+            ``model.safetensors`` as timm saves them; ``"hf-hub:OWNER/NAME"`` for a hub repository;
+            ``"builtin:world-backbone"`` for the network in the package.
         pretrained: False only where the weights of a checkpoint are loaded right after.
 
     Raises:
@@ -157,12 +159,12 @@ def create_backbone(name: str, *, pretrained: bool = True) -> Backbone:
             they are not to be had. There is never a network with random weights in place of an error.
     """
     overlay: dict[str, Any] = {}
-    source = name
-    if name.startswith((LOCAL_PREFIX, HUB_PREFIX)):
-        if name.startswith(HUB_PREFIX):
-            folder = hub_folder(name.removeprefix(HUB_PREFIX), weights=pretrained)
+    source = local_name(name)
+    if source.startswith((LOCAL_PREFIX, HUB_PREFIX)):
+        if source.startswith(HUB_PREFIX):
+            folder = hub_folder(source.removeprefix(HUB_PREFIX), weights=pretrained)
         else:
-            folder = Path(name.removeprefix(LOCAL_PREFIX)).expanduser()
+            folder = Path(source.removeprefix(LOCAL_PREFIX)).expanduser()
         check_folder(folder, weights=pretrained)
         source = f"{LOCAL_PREFIX}{folder}"
     else:

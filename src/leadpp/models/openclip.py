@@ -17,10 +17,12 @@ from safetensors import SafetensorError
 from torch import nn
 
 from leadpp.errors import WeightsError
+from leadpp.models.builtin import local_name
 from leadpp.models.weights import HUB_PREFIX, LOCAL_PREFIX, fetch_hub_file
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -38,16 +40,15 @@ def open_clip_parts(model: str, pretrained: str) -> OpenClipParts:
     """Read a model and its tokenizer.
 
     Args:
-        model: An open_clip name, ``local-dir:FOLDER`` or ``hf-hub:OWNER/NAME``.
-        pretrained: A tag of that name, or a file of weights; not used with the two prefixes.
+        model: An open_clip name, ``local-dir:FOLDER``, ``hf-hub:OWNER/NAME`` or ``builtin:world-clip``.
+        pretrained: A tag of that name, or a file of weights; not used with the three prefixes.
 
     Raises:
         WeightsError: The name, the tag or a file is unknown or missing, or the weights do not fit.
     """
-    if model.startswith(LOCAL_PREFIX):
-        folder = Path(model.removeprefix(LOCAL_PREFIX))
-        _folder_config(folder)
-        return _build(model, name=model, tokenizer=model, what=f"the weights in {folder}")
+    source = local_name(model)
+    if source.startswith(LOCAL_PREFIX):
+        return _from_folder(Path(source.removeprefix(LOCAL_PREFIX)), name=model)
     if model.startswith(HUB_PREFIX):
         return _from_hub(model.removeprefix(HUB_PREFIX), name=model)
     return _from_tag(model, pretrained)
@@ -71,9 +72,25 @@ def fetch_hub_weights(repo: str) -> Path:
 def _from_hub(repo: str, *, name: str) -> OpenClipParts:
     folder = fetch_hub_file(repo, CONFIG_FILE).parent
     fetch_hub_weights(repo)
-    local = f"{LOCAL_PREFIX}{folder}"
     asks_hub = "hf_tokenizer_name" in _folder_config(folder).get("text_cfg", {})
-    return _build(local, name=name, tokenizer=name if asks_hub else local, what=f"the weights in {folder}")
+    return _from_folder(folder, name=name, tokenizer=name if asks_hub else "")
+
+
+def _from_folder(folder: Path, *, name: str, tokenizer: str = "") -> OpenClipParts:
+    local = f"{LOCAL_PREFIX}{folder}"
+    words = _own_merges(folder, _folder_config(folder))
+    return _build(local, name=name, tokenizer=tokenizer or local, words=words, what=f"the weights in {folder}")
+
+
+def _own_merges(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return where a folder's own word pieces lie; open_clip itself would look for them in the current directory."""
+    relative = (settings.get("text_cfg", {}).get("tokenizer_kwargs") or {}).get("bpe_path")
+    if relative is None:
+        return {}
+    path = folder / relative
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; {CONFIG_FILE} names it as the tokenizer's, copy it there")
+    return {"bpe_path": str(path)}
 
 
 def _folder_config(folder: Path) -> dict[str, Any]:
@@ -137,22 +154,28 @@ def _fetch_tag(tag: Mapping[str, Any], *, what: str) -> Path:
 
 
 def _build(
-    model: str, *, name: str, tokenizer: str, what: str, settings: Mapping[str, Any] = MappingProxyType({})
+    model: str,
+    *,
+    name: str,
+    tokenizer: str,
+    what: str,
+    settings: Mapping[str, Any] = _NOTHING,
+    words: Mapping[str, str] = _NOTHING,
 ) -> OpenClipParts:
     try:
         clip: nn.Module = open_clip.create_model(model, require_pretrained=True, **settings)
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
         raise WeightsError(f"{what}: do not make the model {name!r} ({_first_line(error)}); copy them again") from error
     try:
-        words = open_clip.get_tokenizer(tokenizer)
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
+        pieces = open_clip.get_tokenizer(tokenizer, **words)
+    except (OSError, EOFError, RuntimeError, ValueError, ImportError) as error:
         raise WeightsError(
             f"{name}: its tokenizer cannot be read ({_first_line(error)}); put the tokenizer's files into a folder "
             f"with the weights and use {LOCAL_PREFIX}FOLDER"
         ) from error
     preprocess: dict[str, Any] = open_clip.get_model_preprocess_cfg(clip)
     return OpenClipParts(
-        model=clip, tokenizer=words, name=name, mean=tuple(preprocess["mean"]), std=tuple(preprocess["std"])
+        model=clip, tokenizer=pieces, name=name, mean=tuple(preprocess["mean"]), std=tuple(preprocess["std"])
     )
 
 

@@ -67,8 +67,8 @@ def load_teacher(
     """Build the teacher that the settings name.
 
     Args:
-        model: An open_clip model, ``local-dir:FOLDER`` or ``hf-hub:OWNER/NAME``.
-        pretrained: The open_clip tag or a file of its weights; not used with the two prefixes.
+        model: An open_clip model, ``local-dir:FOLDER``, ``hf-hub:OWNER/NAME`` or ``builtin:world-clip``.
+        pretrained: The open_clip tag or a file of its weights; not used with the three prefixes.
         factory: ``package.module:function`` that returns a teacher; replaces all the others.
         normalization: Pixel statistics: the model's own, or ImageNet's, which the reference feeds it.
 

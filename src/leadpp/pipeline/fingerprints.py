@@ -15,6 +15,8 @@ from leadpp.config import Config, to_mapping
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex
 from leadpp.io.artifacts import file_digest
+from leadpp.models.builtin import local_name
+from leadpp.models.weights import LOCAL_PREFIX
 from leadpp.pipeline.job import BOXES, PROTOTYPES, Job
 from leadpp.pipeline.memory import Memory
 
@@ -31,6 +33,7 @@ def fingerprint(job: Job, index: ImageIndex, name: str) -> str:
 
     Raises:
         ArtifactError: An input of the stage cannot be read.
+        WeightsError: A shipped network is named that is missing from the installation.
     """
     parts = {"code": __version__, "stage": name, "seed": job.config.seed, **_PARTS[name](job, index)}
     return _digest(parts)
@@ -117,8 +120,9 @@ def _settings(config: Config, *groups: str) -> dict[str, object]:
 
 def _network(name: str) -> list[str | None]:
     """Name a network by its words, and one on disk by the bytes of its files too."""
-    folder = Path(name.removeprefix("local-dir:"))
-    if not name.startswith("local-dir:") or not folder.is_dir():
+    source = local_name(name)
+    folder = Path(source.removeprefix(LOCAL_PREFIX))
+    if not source.startswith(LOCAL_PREFIX) or not folder.is_dir():
         return [name]
     return [_file(path) for path in sorted(folder.iterdir()) if path.is_file()]
 
