@@ -1,0 +1,91 @@
+"""The frame on which a bird is built: a spine with a girth, and a head."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from leadpp.world.attributes import Species
+from leadpp.world.curves import Points, rotate, smooth
+from leadpp.world.individual import Individual
+
+_SPINES: Final[dict[str, tuple[tuple[float, float, float], ...]]] = {
+    "slim": ((0.62, -0.40, 0.23), (0.50, -0.22, 0.235), (0.28, -0.03, 0.30), (-0.10, 0.08, 0.29), (-0.5, 0.14, 0.18), (-0.86, 0.16, 0.07)),
+    "plump": ((0.52, -0.46, 0.29), (0.42, -0.24, 0.38), (0.22, 0.0, 0.49), (-0.12, 0.10, 0.50), (-0.46, 0.14, 0.32), (-0.76, 0.12, 0.10)),
+    "stocky": ((0.52, -0.34, 0.35), (0.38, -0.18, 0.385), (0.16, -0.02, 0.42), (-0.16, 0.06, 0.40), (-0.50, 0.09, 0.28), (-0.76, 0.09, 0.12)),
+    "long-necked": ((0.80, -1.00, 0.215), (0.66, -0.84, 0.165), (0.54, -0.48, 0.15), (0.30, -0.06, 0.31), (-0.10, 0.06, 0.36), (-0.52, 0.09, 0.22), (-0.84, 0.08, 0.08)),
+}  # fmt: skip
+"""Knots (x, y, half girth) from the middle of the head to the root of the tail."""
+
+LEGS: Final = {"slim": 0.36, "plump": 0.34, "stocky": 0.26, "long-necked": 0.62}
+"""How far the feet reach below the belly."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """Where the parts of a bird are."""
+
+    spine: npt.NDArray[np.float32]
+    """(x, y, half girth) along the body, shape (S, 3)."""
+    normals: Points
+    """Unit vectors towards the belly, shape (S, 2)."""
+    head: Points
+    """Middle of the head, shape (2,)."""
+    radius: float
+    """Of the head."""
+    gaze: float
+    """Direction of the bill, radians below the horizontal."""
+    start: float
+    """Where on the spine, in [0, 1], the body begins behind the neck."""
+    roll: float
+    """How far the breast turns to the camera."""
+    legs: float
+    """How far the feet reach below the belly."""
+
+    def at(self, along: npt.ArrayLike, across: npt.ArrayLike) -> Points:
+        """Return points of the body: along 0 head to 1 tail, across -1 back to 1 belly; broadcast, (N, 2)."""
+        t, v = np.broadcast_arrays(np.float32(along), np.float32(across))
+        place = np.clip(t, 0, 1) * (len(self.spine) - 1)
+        low = np.minimum(place.astype(int), len(self.spine) - 2)
+        part = (place - low)[..., None].astype(np.float32)
+        middle = self.spine[low] * (1 - part) + self.spine[low + 1] * part
+        normal = self.normals[low] * (1 - part) + self.normals[low + 1] * part
+        points: Points = middle[..., :2] + normal * middle[..., 2:] * v[..., None]
+        return points
+
+    def of_head(self, points: npt.ArrayLike) -> Points:
+        """Map points of the head (unit: its radius, x to the bill) to bird coordinates."""
+        return rotate(np.asarray(points, np.float32) * self.radius, self.gaze) + self.head
+
+    def body(self, t: float) -> float:
+        """Return the place on the spine of a place on the trunk: 0 breast, 1 root of the tail."""
+        return self.start + (1 - self.start) * t
+
+
+def frame_of(species: Species, individual: Individual) -> Frame:
+    """Pose the skeleton of a species."""
+    knots = np.array(_SPINES[species.build], np.float32)
+    neck = len(knots) - 4
+    turned = individual.pose == "turned"
+    knots[:, :2] = rotate(knots[:, :2], individual.tilt)
+    pivot = knots[neck, :2].copy()
+    knots[:neck, :2] = rotate(knots[:neck, :2] - pivot, individual.nod * 0.6) + pivot
+    if individual.pose == "flying":
+        knots[:neck, 1] = knots[:neck, 1] * 0.45 + pivot[1] * 0.55
+        knots[:neck, 0] += 0.12
+    if turned:
+        knots[:, 0] *= 0.74
+    spine = smooth(knots, steps=6, closed=False)
+    along = np.gradient(spine[:, :2], axis=0)
+    along /= np.hypot(along[:, :1], along[:, 1:])
+    return Frame(
+        spine=spine,
+        normals=np.stack([along[:, 1], -along[:, 0]], 1),
+        head=knots[0, :2],
+        radius=float(knots[0, 2]),
+        gaze=individual.nod * 0.8 + individual.tilt * 0.3,
+        start=(neck - 0.4) / (len(knots) - 1),
+        roll=0.28 if turned else 0.0,
+        legs=LEGS[species.build],
+    )

@@ -1,0 +1,85 @@
+"""Wings, folded and spread."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from leadpp.world.anatomy import Frame
+from leadpp.world.attributes import Species
+from leadpp.world.curves import Points, mix, ribbon, rotate, smooth
+from leadpp.world.patches import Patch
+from leadpp.world.plumage import Coat
+
+_DARK = (26, 22, 22)
+_BARS = {"none": (), "one": (0.40,), "two": (0.29, 0.49)}
+
+
+def folded_wing(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
+    """Paint the folded wing: coverts in the upper colour, flight feathers darker, bars across."""
+    lift = frame.roll * 0.7
+    t = np.float32([0.06, 0.10, 0.30, 0.60, 0.90, 1.0, 0.80, 0.55, 0.28])
+    v = np.float32([0.0, -0.36, -0.62, -0.62, -0.55, 0.25, 0.42, 0.46, 0.36]) - lift
+    knots = frame.at(frame.start + (1 - frame.start) * t, v)
+    knots[5] += (knots[5] - frame.at(frame.body(0.8), v[5])) * 0.55
+    outline = smooth(knots)
+    yield Patch([outline + np.float32([0.0, 0.05])], mix(coat.under, _DARK, 0.6), within="torso", opacity=0.5)
+    yield Patch([outline], coat.flight, within="", name="wing")
+    front = _across(frame, 0.56, lift, knots)
+    coverts = np.concatenate([smooth(knots[[8, 0, 1, 2]], closed=False), front])
+    yield Patch([coverts], coat.upper, within="wing", name="coverts")
+    lines = [_feather(frame, b, lift) for b in (-0.42, -0.24, -0.06, 0.12, 0.30)]
+    yield Patch([ribbon(line, 0.012) for line in lines], mix(coat.flight, _DARK, 0.6), within="wing", opacity=0.8)
+    yield Patch(
+        [ribbon(line - np.float32([0, 0.03]), 0.010) for line in lines],
+        mix(coat.upper, (240, 236, 226), 0.3),
+        within="wing",
+        opacity=0.5,
+    )
+    bars = [ribbon(_bar(frame, place, lift), 0.046) for place in _BARS[species.wing_bars]]
+    yield Patch(bars, coat.bar, within="wing", opacity=coat.marks)
+
+
+def _bar(frame: Frame, place: float, lift: float) -> Points:
+    v = np.linspace(-0.7, 0.55, 7, dtype=np.float32)
+    return frame.at(frame.body(place) + 0.07 * (1 - (v * 1.5) ** 2) * (1 - frame.start), v - lift)
+
+
+def _across(frame: Frame, place: float, lift: float, knots: Points) -> Points:
+    return _bar(frame, place, lift)
+
+
+def _feather(frame: Frame, v: float, lift: float) -> Points:
+    return frame.at(frame.body(np.linspace(0.58, 1.0, 5, dtype=np.float32)), np.linspace(v, 0.15 + v * 0.4, 5) - lift)  # type: ignore[arg-type]
+
+
+def flying_wing(species: Species, frame: Frame, coat: Coat, *, gait: float, near: bool) -> Iterator[Patch]:
+    """Paint one spread wing, up or down with ``gait``; bars run along it, as they do across the folded one."""
+    shoulder = frame.at(frame.body(0.12), -0.55 if near else -0.75)
+    raised = -2.15 + 0.75 * gait if near else -1.35 + 0.6 * gait
+    span = 1.45
+    lead = smooth([(0, 0.0), (0.35, -0.16), (0.75, -0.12), (1.15, -0.02), (1.5, 0.12)], closed=False)
+    fingers = []
+    for k, (x, y) in enumerate(
+        ((1.42, 0.24), (1.30, 0.34), (1.14, 0.44), (0.95, 0.52), (0.74, 0.56), (0.52, 0.57), (0.3, 0.56), (0.08, 0.50))
+    ):
+        fingers += [(x + 0.05, y - 0.06), (x, y), (x - 0.08, y - (0.12 if k < 4 else 0.07))]
+    outline = np.concatenate([lead, np.float32(fingers)])
+    name = "near" if near else "far"
+    side = np.float32([1, -1])
+
+    def place(points: Points) -> Points:
+        local = np.asarray(points, np.float32) * (span / 1.5) * side
+        return rotate(local, raised) + shoulder
+
+    dim = 0.0 if near else 0.22
+    yield Patch([place(outline)], mix(coat.flight, _DARK, dim), name=name)
+    coverts = np.concatenate([lead[:17], smooth([(1.12, 0.12), (0.8, 0.26), (0.4, 0.30), (0.0, 0.26)], closed=False)])
+    yield Patch([place(coverts)], mix(coat.upper, _DARK, dim), within=name, name="coverts" if near else "")
+    shafts = [ribbon(place(np.float32([(0.15 + 0.12 * k, 0.15), (0.12 + 0.16 * k, 0.6)])), 0.012) for k in range(8)]
+    yield Patch(shafts, mix(coat.flight, _DARK, 0.6), within=name, opacity=0.6)
+    rows = {"none": (), "one": (0.25,), "two": (0.13, 0.30)}[species.wing_bars]
+    bars = [
+        ribbon(place(smooth([(1.1, y - 0.08), (0.7, y), (0.35, y + 0.02), (0.05, y)], closed=False)), 0.045)
+        for y in rows
+    ]
+    yield Patch(bars, mix(coat.bar, _DARK, dim), within=name, opacity=coat.marks)
