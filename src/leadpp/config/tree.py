@@ -198,6 +198,12 @@ class TrainConfig:
     """Linear warm-up of the rate, in epochs; used with `cosine-step`."""
     clip_norm: float = 0.0
     """Largest norm of the gradient; 0 does not clip."""
+    backbone_rate: float = 1.0
+    """Rate of the backbone as a multiple of the learning rate; projector and attention head learn at that itself."""
+    layer_decay: float = 1.0
+    """Each earlier stage of the backbone learns at this multiple of the next one's rate."""
+    head_warmup_epochs: float = 0.0
+    """Epochs in which projector and attention head learn alone; the backbone stands still, BatchNorm statistics too."""
     key_momentum: float = 0.997
     """Momentum of the key encoder's moving average."""
     key_update: Literal["step", "forward"] = "step"
@@ -225,6 +231,11 @@ class TrainConfig:
         _require(self.queue_size >= 0, f"train.queue_size must be 0 or more, got {self.queue_size}")
         _require(self.warmup_epochs >= 0, f"train.warmup_epochs must be 0 or more, got {self.warmup_epochs}")
         _require(self.clip_norm >= 0, f"train.clip_norm must be 0 or more, got {self.clip_norm}")
+        _require(self.backbone_rate >= 0, f"train.backbone_rate must be 0 or more, got {self.backbone_rate}")
+        _require(0 < self.layer_decay <= 1, f"train.layer_decay must be above 0 and at most 1, got {self.layer_decay}")
+        _require(
+            self.head_warmup_epochs >= 0, f"train.head_warmup_epochs must be 0 or more, got {self.head_warmup_epochs}"
+        )
         _require(self.monitor_every >= 0, f"train.monitor_every must be 0 or more, got {self.monitor_every}")
 
 

@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from leadpp.engine.descent import Descent
+from leadpp.engine.plan import LoopPlan
 from leadpp.engine.record import EpochMeter, Figures, MetricsLog
 from leadpp.engine.runtime import Progress
 from leadpp.engine.step import Lessons, Scores, StepPlan, remember, score_step
 from leadpp.errors import CheckpointError, LeadppError
 from leadpp.functional.objective import Objective, TermName, total
-from leadpp.functional.schedule import Schedule, learning_rate
 from leadpp.io.checkpoint import (
     checkpoint_path,
     keep_newest,
@@ -34,6 +34,10 @@ _IDENTITY = frozenset(
 )
 """What must be the same for a training to go on, besides the objective; the rate and the number of epochs, for
 instance, may change."""
+_GROUPING = ("backbone_rate", "layer_decay", "head_warmup_epochs")
+"""Settings that decide which weights share a group of the optimizer, where their momentum is kept."""
+_SINCE: dict[str, Any] = {"train.backbone_rate": 1.0, "train.layer_decay": 1.0, "train.head_warmup_epochs": 0.0}
+"""What younger settings were, in effect, in checkpoints that do not tell of them."""
 _TERMS: tuple[TermName, ...] = get_args(TermName)
 
 Monitor = Callable[[Student], Figures]
@@ -50,36 +54,6 @@ class Batches(Protocol):
     def epoch(self, epoch: int, /) -> Iterator[dict[str, Tensor]]:
         """Yield the batches of an epoch, counted from 0: views by name, uint8 (B, 3, S, S)."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoopPlan:
-    """How long, how fast and how carefully to learn."""
-
-    epochs: int
-    """Passes over the photographs."""
-    batch_size: int
-    """Photographs in a step."""
-    learning_rate: float = 0.02
-    """Peak rate of SGD."""
-    momentum: float = 0.9
-    """Momentum of SGD."""
-    weight_decay: float = 5e-4
-    """Weight decay of SGD."""
-    schedule: Schedule = "cosine-step"
-    """How the rate goes from step to step; see :func:`~leadpp.functional.schedule.learning_rate`."""
-    warmup_epochs: float = 1.0
-    """Linear rise of the rate, in epochs."""
-    clip_norm: float = 0.0
-    """Largest norm of the gradient; 0 does not clip."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the encoders; the gradients of fp16 are scaled so that they do not vanish."""
-    monitor_every: int = 1
-    """Epochs between two calls of the monitor; 0 never calls it."""
-    checkpoint_every: int = 10
-    """Epochs between two checkpoints; there is always one after the last epoch."""
-    checkpoint_keep: int = 2
-    """How many checkpoints to keep; 0 keeps all."""
 
 
 class Trainer:
@@ -114,13 +88,7 @@ class Trainer:
         self._objective, self._order, self._loop, self._lessons = objective, order, loop, lessons
         self._run, self._folder, self._metadata = run, run / "checkpoints", dict(metadata)
         self._progress, self._monitor = progress, monitor
-        self._optimizer = torch.optim.SGD(
-            learner.student.parameters(),
-            lr=loop.learning_rate,
-            momentum=loop.momentum,
-            weight_decay=loop.weight_decay,
-        )
-        self._scaler = torch.amp.GradScaler(learner.device.type, enabled=loop.precision == "fp16")
+        self._descent = Descent(learner, loop)
         self._state = _State()
         self._meter = EpochMeter()
         self._keep_older = False  # checkpoints of an earlier training give way to the first of this one
@@ -137,7 +105,7 @@ class Trainer:
             return 0
         checkpoint = read_checkpoint(path)
         for name, expected in self._identity().items():
-            found = checkpoint.metadata.get(name)
+            found = checkpoint.metadata.get(name, _SINCE.get(name))
             if found != expected:
                 raise CheckpointError(
                     f"{path}: it was trained with {name} {found!r}, this training has {expected!r}; "
@@ -145,9 +113,9 @@ class Trainer:
                 )
         for name, module in self._modules().items():
             checkpoint.load_module(name, module)
-        checkpoint.load_optimizer(self._optimizer)
+        checkpoint.load_optimizer(self._descent.optimizer)
         if scale := checkpoint.metadata["scaler"]:  # none where it was not fp16
-            self._scaler.load_state_dict(scale)
+            self._descent.scaler.load_state_dict(scale)
         self._state = _State(**checkpoint.metadata["state"])
         self._keep_older = True
         return self._state.epoch
@@ -190,50 +158,24 @@ class Trainer:
         """Score a batch, follow the gradient, remember the keys; return what there is to tell of it."""
         wanted = self._objective.views(taught=self._lessons is not None)
         on_device = {name: views[name].to(self.learner.device, non_blocking=True) for name in wanted}
-        rate = self._set_rate(per_epoch)
+        rate = self._descent.prepare(self._state.step, steps_per_epoch=per_epoch)
         scores = score_step(self.learner, on_device, objective=self._objective, plan=self._order, lessons=self._lessons)
         parts = self._objective.reduce(scores.terms)
         loss = total(parts)
 
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self._scaler.scale(loss))
-        self._scaler.unscale_(self._optimizer)
-        norm = self._clip()
+        norm = self._descent.differentiate(loss)
         figures = _figures(scores, parts, loss=loss, norm=norm) | {"learning_rate": rate}
         self._check_finite(figures)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
+        self._descent.move()
         remember(self.learner, scores.pending)
 
         self._state.step += 1
         self._meter.add(figures, next(iter(scores.queries.values())).embedding)
         return figures
 
-    def _set_rate(self, per_epoch: int) -> float:
-        loop = self._loop
-        rate = learning_rate(
-            loop.schedule,
-            self._state.step,
-            steps_per_epoch=per_epoch,
-            epochs=loop.epochs,
-            warmup_epochs=loop.warmup_epochs,
-            peak=loop.learning_rate,
-        )
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        return rate
-
-    def _clip(self) -> Tensor:
-        """Clip the gradient if so planned, and return the norm that it had."""
-        with_gradient = [weight for weight in self.learner.student.parameters() if weight.grad is not None]
-        norm = get_total_norm([weight.grad for weight in with_gradient if weight.grad is not None])
-        if self._loop.clip_norm > 0:
-            clip_grads_with_norm_(with_gradient, self._loop.clip_norm, norm)
-        return norm
-
     def _check_finite(self, figures: Figures) -> None:
         # With fp16 the scaler meets gradients that overflow by leaving the step out and scaling less.
-        watched = set(figures) - ({"gradient_norm"} if self._scaler.is_enabled() else set())
+        watched = set(figures) - ({"gradient_norm"} if self._descent.scaler.is_enabled() else set())
         odd = sorted(name for name in watched if not math.isfinite(figures[name]))
         if odd:
             raise LeadppError(
@@ -265,15 +207,17 @@ class Trainer:
             "epoch": self._state.epoch,
             "step": self._state.step,
             "state": dataclasses.asdict(self._state),
-            "scaler": self._scaler.state_dict(),
+            "scaler": self._descent.scaler.state_dict(),
         }
-        save_checkpoint(path, modules=self._modules(), optimizer=self._optimizer, metadata=metadata)
+        save_checkpoint(path, modules=self._modules(), optimizer=self._descent.optimizer, metadata=metadata)
         keep_newest(self._folder, path, keep=self._loop.checkpoint_keep if self._keep_older else 1)
         self._keep_older = True
 
     def _identity(self) -> dict[str, Any]:
         objective = {f"loss.{name}": value for name, value in dataclasses.asdict(self._objective).items()}
-        return {name: value for name, value in sorted(self._metadata.items()) if name in _IDENTITY} | objective
+        settings = {f"train.{name}": getattr(self._loop, name) for name in _GROUPING}
+        known = {name: value for name, value in sorted(self._metadata.items()) if name in _IDENTITY}
+        return known | objective | settings
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"student": self.learner.student, "key": self.learner.key, "queues": self.learner.queues}

@@ -35,6 +35,23 @@ def step_decay(epoch: int, *, epochs: int, peak: float) -> float:
     return peak / 10.0**passed
 
 
+def late_rise(step: int, *, start_step: int, warmup_steps: int, peak: float) -> float:
+    """Bound the rate of a part that begins to learn late: 0 until then, after that the linear rise to the peak.
+
+    Args:
+        step: Counted from 0 over the whole training.
+        start_step: The first step in which the part learns.
+        warmup_steps: Steps of the rise, as in :func:`cosine_by_step`; 0 starts at the peak.
+        peak: The highest rate.
+
+    >>> [late_rise(step, start_step=2, warmup_steps=4, peak=1.0) for step in (1, 2, 3, 5, 9)]
+    [0.0, 0.25, 0.5, 1.0, 1.0]
+    """
+    if step < start_step:
+        return 0.0
+    return peak * min(1.0, (step - start_step + 1) / max(1, warmup_steps))
+
+
 def learning_rate(
     schedule: Schedule, step: int, *, steps_per_epoch: int, epochs: int, warmup_epochs: float, peak: float
 ) -> float:

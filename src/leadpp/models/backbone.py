@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 import timm
 import torch
 from safetensors import SafetensorError
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from leadpp.errors import WeightsError
@@ -175,6 +176,25 @@ def create_backbone(name: str, *, pretrained: bool = True) -> Backbone:
         raise WeightsError(f"{name}: this network gives no feature map; choose another timm model")
     network.reset_classifier(0)
     return Backbone(network, name=name).eval()
+
+
+def parameter_stages(backbone: nn.Module) -> list[list[nn.Parameter]]:
+    """Sort the weights of a backbone by stage, from the one next to the pixels to the last.
+
+    Stages are what timm's networks say of themselves: stem, stages (or a transformer's blocks), head. Of a network that
+    says nothing they are its parts, in the order in which it holds them.
+
+    Returns:
+        Every weight once; no stage is empty.
+    """
+    network: nn.Module = getattr(backbone, "network", backbone)
+    if callable(matcher := getattr(network, "group_matcher", None)):
+        by_name = dict(network.named_parameters())
+        named = group_parameters(network, matcher(coarse=True))
+        return [[by_name[name] for name in names] for names in named.values()]
+    parts = [list(part.parameters()) for part in network.children()]
+    own = list(network.parameters(recurse=False))
+    return [stage for stage in (own, *parts) if stage]
 
 
 def _create(source: str, *, pretrained: bool, overlay: dict[str, Any]) -> FeatureNetwork:

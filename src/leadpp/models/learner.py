@@ -41,6 +41,12 @@ class Learner(nn.Module):
         assert isinstance(queue, KeyQueue)  # noqa: S101 - tells the type checker what __init__ put there
         return queue
 
+    def hold_backbone(self, *, held: bool) -> None:
+        """Let the backbone of both encoders stand still, or learn again."""
+        if held != self.student.held:
+            self.student.hold_backbone(held=held)
+            self.key.hold_backbone(held=held)
+
     @property
     def device(self) -> torch.device:
         """Where its weights are."""

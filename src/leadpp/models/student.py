@@ -79,16 +79,25 @@ class Student(nn.Module):
         self.attention = AttentionHead(feature_dim, attention_channels, generator=generator)
         self.attention_scaling: Scaling = attention_scaling
         self.batchnorm: BatchNormMode = batchnorm
+        self.held = False
 
     def train(self, mode: bool = True) -> Self:
-        """Set training or evaluation mode; BatchNorm of the backbone stays in evaluation where so chosen."""
+        """Set training or evaluation mode; BatchNorm of the backbone stays in evaluation where so chosen, or held."""
         super().train(mode)
-        _hold_batchnorm(self.backbone, self.batchnorm)
+        _hold_batchnorm(self.backbone, self.batchnorm, held=self.held)
         return self
+
+    def hold_backbone(self, *, held: bool) -> None:
+        """Let the backbone stand still, or learn again; while it is held, its BatchNorm keeps its statistics too."""
+        self.held = held
+        self.backbone.requires_grad_(not held)
+        self.train(self.training)
 
     def forward(self, images: Tensor) -> StudentOutput:
         """Encode views, (B, 3, S, S)."""
         feature_map = _full_precision(self.backbone(images))
+        if self.held and torch.is_grad_enabled():
+            feature_map.requires_grad_()  # Grad-CAM differentiates by the map, whether the backbone learns or not
         with torch.autocast(images.device.type, enabled=False):
             feature = feature_map.mean(dim=(2, 3))
             return StudentOutput(feature_map, feature, F.normalize(self.projector(feature), dim=1))
@@ -116,13 +125,19 @@ class KeyEncoder(nn.Module):
         self.backbone = copy.deepcopy(student.backbone)
         self.projector = copy.deepcopy(student.projector)
         self.batchnorm = student.batchnorm
+        self.held = student.held
         self.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
         """Set training or evaluation mode, as :meth:`Student.train` does."""
         super().train(mode)
-        _hold_batchnorm(self.backbone, self.batchnorm)
+        _hold_batchnorm(self.backbone, self.batchnorm, held=self.held)
         return self
+
+    def hold_backbone(self, *, held: bool) -> None:
+        """Keep the statistics of BatchNorm, or gather them again, as :meth:`Student.hold_backbone` does."""
+        self.held = held
+        self.train(self.training)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -162,8 +177,8 @@ def _draw_uniform(weight: Tensor, fan_in: int, generator: torch.Generator) -> No
     nn.init.uniform_(weight, -bound, bound, generator=generator)
 
 
-def _hold_batchnorm(backbone: nn.Module, batchnorm: BatchNormMode) -> None:
-    if batchnorm == "eval":
+def _hold_batchnorm(backbone: nn.Module, batchnorm: BatchNormMode, *, held: bool) -> None:
+    if held or batchnorm == "eval":
         for part in backbone.modules():
             if isinstance(part, _BatchNorm):
                 part.eval()

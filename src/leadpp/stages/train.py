@@ -15,10 +15,11 @@ from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.views import EvalSet, TrainLoader, ViewSet, eval_loader, train_loader
 from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
+from leadpp.engine.plan import LoopPlan
 from leadpp.engine.restore import describe_student
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
 from leadpp.engine.step import Lessons, StepPlan
-from leadpp.engine.trainer import LoopPlan, Trainer
+from leadpp.engine.trainer import Trainer
 from leadpp.errors import ConfigError, LeadppError, TextError
 from leadpp.functional.objective import Objective, ViewName
 from leadpp.functional.randomness import generator_for
@@ -112,6 +113,9 @@ def _loop(config: Config) -> LoopPlan:
         schedule=train.schedule,
         warmup_epochs=train.warmup_epochs,
         clip_norm=train.clip_norm,
+        backbone_rate=train.backbone_rate,
+        layer_decay=train.layer_decay,
+        head_warmup_epochs=train.head_warmup_epochs,
         precision=train.precision,
         monitor_every=train.monitor_every,
         checkpoint_every=checkpoint.every,

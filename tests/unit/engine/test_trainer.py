@@ -4,19 +4,21 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pytest
 import torch
 from torch import Tensor
 
+from leadpp.engine.plan import LoopPlan
 from leadpp.engine.runtime import SilentProgress
 from leadpp.engine.step import Lessons, StepPlan
-from leadpp.engine.trainer import LoopPlan, Monitor, Trainer
+from leadpp.engine.trainer import Monitor, Trainer
 from leadpp.errors import CheckpointError, LeadppError
 from leadpp.functional.objective import Objective
 from leadpp.functional.schedule import learning_rate
-from leadpp.io.checkpoint import newest_checkpoint, read_checkpoint
+from leadpp.io.artifacts import write_tensors
+from leadpp.io.checkpoint import keep_newest, newest_checkpoint, read_checkpoint
 from leadpp.models.student import Student
 from tests.unit.tiny import TinyTeacher, tiny_learner, tiny_prototypes, tiny_views
 
@@ -143,6 +145,53 @@ def test_a_resumed_training_is_the_same_training(finished: Path, tmp_path: Path,
     for kind in ("step", "epoch"):
         straight, broken = events(finished, kind), events(tmp_path, kind)
         assert [line["loss"] for line in broken] == [line["loss"] for line in straight]
+
+
+CAREFUL: dict[str, dict[str, Any]] = {
+    "rates": {"backbone_rate": 0.5, "layer_decay": 0.5},
+    "heads first": {"head_warmup_epochs": 2.5, "clip_norm": 1.0},
+}
+"""Settings with something to remember between two parts of a training."""
+
+
+@pytest.mark.parametrize("name", CAREFUL)
+def test_two_epochs_and_one_are_three(tmp_path: Path, name: str) -> None:
+    plan = replace(LOOP, epochs=3, **CAREFUL[name])
+    straight = trainer_of(tmp_path / "straight", loop=plan).fit(TinyBatches())
+    with pytest.raises(KeyboardInterrupt):
+        trainer_of(tmp_path / "parts", loop=plan).fit(Interrupted(at_epoch=2))
+    trainer = trainer_of(tmp_path / "parts", loop=plan)
+    with torch.no_grad():
+        for tensor in trainer.learner.state_dict().values():
+            tensor.add_(1)
+    assert trainer.resume() == 2
+    parts = trainer.fit(TinyBatches())
+    expected, found = (contents(tmp_path / run / straight["checkpoint"]) for run in ("straight", "parts"))
+    assert found.keys() == expected.keys()
+    assert [key for key, tensor in found.items() if not torch.equal(tensor, expected[key])] == []
+    assert parts["terms"] == straight["terms"]
+
+
+def test_groups_of_the_optimizer_may_not_change(finished: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"trained with train\.backbone_rate 1\.0, this training has 0\.5"):
+        trainer_of(finished, loop=replace(LOOP, backbone_rate=0.5)).resume()
+
+
+def test_checkpoints_from_before_a_setting_go_on(finished: Path, tmp_path: Path) -> None:
+    whole = read_checkpoint(finished / "checkpoints/epoch-0004.safetensors")
+    lacking = {name: value for name, value in whole.metadata.items() if name not in YOUNGER}
+    assert len(whole.metadata) - len(lacking) == len(YOUNGER)
+    older = tmp_path / "checkpoints/epoch-0004.safetensors"
+    tensors = {f"{section}.{key}": value for section, state in whole.sections.items() for key, value in state.items()}
+    write_tensors(older, tensors, kind="checkpoint", metadata=lacking | {"sections": list(whole.sections)})
+    keep_newest(older.parent, older, keep=0)
+    assert trainer_of(tmp_path).resume() == 4
+    with pytest.raises(CheckpointError, match=r"train\.layer_decay 1\.0, this training has 0\.9"):
+        trainer_of(tmp_path, loop=replace(LOOP, layer_decay=0.9)).resume()
+
+
+YOUNGER = {"train.backbone_rate", "train.layer_decay", "train.head_warmup_epochs"}
+"""Settings that older checkpoints do not tell of."""
 
 
 def test_a_finished_training_has_nothing_to_resume(finished: Path) -> None:

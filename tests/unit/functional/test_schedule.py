@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from leadpp.functional.schedule import Schedule, cosine_by_epoch, cosine_by_step, learning_rate, step_decay
+from leadpp.functional.schedule import Schedule, cosine_by_epoch, cosine_by_step, late_rise, learning_rate, step_decay
 
 
 def rates(schedule: Schedule, *, epochs: int = 5, per_epoch: int = 4, warmup_epochs: float = 1.0) -> list[float]:
@@ -61,3 +61,14 @@ def test_milestones_of_any_length(epochs: int, first: int, second: int) -> None:
 
 def test_cosine_by_step_is_half_way_in_the_middle() -> None:
     assert cosine_by_step(60, steps=110, warmup_steps=10, peak=1.0) == pytest.approx(0.5)
+
+
+def test_what_learns_from_the_start_has_no_rise_of_its_own() -> None:
+    for step, rate in enumerate(rates("cosine-step")):
+        assert late_rise(step, start_step=0, warmup_steps=4, peak=0.08) >= rate - 1e-12
+
+
+def test_what_learns_late_rises_from_there() -> None:
+    rising = [late_rise(step, start_step=3, warmup_steps=2, peak=0.08) for step in range(7)]
+    assert rising == pytest.approx([0, 0, 0, 0.04, 0.08, 0.08, 0.08])
+    assert late_rise(3, start_step=3, warmup_steps=0, peak=0.08) == 0.08

@@ -14,7 +14,8 @@ from torch import nn
 
 from leadpp.errors import WeightsError
 from leadpp.models import weights
-from leadpp.models.backbone import Backbone, FeatureNetwork, create_backbone
+from leadpp.models.backbone import Backbone, FeatureNetwork, create_backbone, parameter_stages
+from tests.unit.tiny import save_tiny_network
 
 MakeFolder = Callable[[str], Path]
 
@@ -381,3 +382,20 @@ def test_hub_is_asked_where_it_can_be_reached(monkeypatch: pytest.MonkeyPatch) -
 def test_odd_repository_names_are_refused() -> None:
     with pytest.raises(WeightsError, match="hf-hub:a/b/c: not a repository name"):
         create_backbone("hf-hub:a/b/c")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "beginnings"),
+    [
+        ("test_resnet", ("conv1.0", "layer1", "layer2", "layer3", "layer4")),
+        ("test_vit", ("cls_token", *[f"blocks.{number}." for number in range(6)])),
+    ],
+)
+def test_stages_of_weights(architecture: str, beginnings: tuple[str, ...], tmp_path: Path) -> None:
+    backbone = create_backbone(save_tiny_network(tmp_path / architecture, architecture=architecture))
+    names = {id(weight): name.removeprefix("network.") for name, weight in backbone.named_parameters()}
+    stages = [[names[id(weight)] for weight in stage] for stage in parameter_stages(backbone)]
+    assert sorted(name for stage in stages for name in stage) == sorted(names.values())
+    assert len(stages) == len(beginnings)
+    for stage, beginning in zip(stages, beginnings, strict=True):
+        assert stage[0].startswith(beginning)

@@ -273,6 +273,9 @@ def test_settings_of_the_loop_arrive(
         "schedule": "step",
         "warmup_epochs": 2.0,
         "clip_norm": 4.0,
+        "backbone_rate": 0.5,
+        "layer_decay": 0.75,
+        "head_warmup_epochs": 1.5,
         "precision": "fp16",
         "monitor_every": 0,
     }

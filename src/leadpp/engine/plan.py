@@ -1,0 +1,42 @@
+"""What a training is told: how long, how fast and how carefully to learn."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from leadpp.functional.schedule import Schedule
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopPlan:
+    """How long, how fast and how carefully to learn."""
+
+    epochs: int
+    """Passes over the photographs."""
+    batch_size: int
+    """Photographs in a step."""
+    learning_rate: float = 0.02
+    """Peak rate of SGD."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 5e-4
+    """Weight decay of SGD."""
+    schedule: Schedule = "cosine-step"
+    """How the rate goes from step to step; see :func:`~leadpp.functional.schedule.learning_rate`."""
+    warmup_epochs: float = 1.0
+    """Linear rise of the rate, in epochs."""
+    clip_norm: float = 0.0
+    """Largest norm of the gradient; 0 does not clip."""
+    backbone_rate: float = 1.0
+    """Rate of the backbone as a multiple of that of the heads."""
+    layer_decay: float = 1.0
+    """Each earlier stage of the backbone learns at this multiple of the next one's rate."""
+    head_warmup_epochs: float = 0.0
+    """Epochs in which the heads learn alone, while the backbone stands still."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the encoders; the gradients of fp16 are scaled so that they do not vanish."""
+    monitor_every: int = 1
+    """Epochs between two calls of the monitor; 0 never calls it."""
+    checkpoint_every: int = 10
+    """Epochs between two checkpoints; there is always one after the last epoch."""
+    checkpoint_keep: int = 2
+    """How many checkpoints to keep; 0 keeps all."""
