@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leadpp.world.attributes import Species
-from leadpp.world.curves import Points, rotate, smooth
+from leadpp.world.curves import Points, floats, rotate, smooth
 from leadpp.world.individual import Individual
 
 _SPINES: Final[dict[str, tuple[tuple[float, float, float], ...]]] = {
@@ -27,9 +27,7 @@ class Frame:
     """Where the parts of a bird are."""
 
     spine: npt.NDArray[np.float32]
-    """(x, y, half girth) along the body, shape (S, 3)."""
-    normals: Points
-    """Unit vectors towards the belly, shape (S, 2)."""
+    """Along the body: x, y and the way from there to the edge of the belly, shape (S, 4)."""
     head: Points
     """Middle of the head, shape (2,)."""
     radius: float
@@ -44,23 +42,21 @@ class Frame:
     """How far the feet reach below the belly."""
 
     def at(self, along: npt.ArrayLike, across: npt.ArrayLike) -> Points:
-        """Return points of the body: along 0 head to 1 tail, across -1 back to 1 belly; broadcast, (N, 2)."""
-        t, v = np.broadcast_arrays(np.float32(along), np.float32(across))
-        place = np.clip(t, 0, 1) * (len(self.spine) - 1)
-        low = np.minimum(place.astype(int), len(self.spine) - 2)
-        part = (place - low)[..., None].astype(np.float32)
-        middle = self.spine[low] * (1 - part) + self.spine[low + 1] * part
-        normal = self.normals[low] * (1 - part) + self.normals[low + 1] * part
-        points: Points = middle[..., :2] + normal * middle[..., 2:] * v[..., None]
+        """Return points of the body: along 0 head to 1 tail, across -1 back to 1 belly; broadcast, (..., 2)."""
+        place = np.clip(floats(along), 0, 1) * (len(self.spine) - 1)
+        low = np.minimum(place.astype(np.intp), len(self.spine) - 2)
+        table = self.spine[low]
+        table = table + (self.spine[low + 1] - table) * (place - low)[..., None]
+        points: Points = table[..., :2] + table[..., 2:] * floats(across)[..., None]
         return points
 
     def of_head(self, points: npt.ArrayLike) -> Points:
         """Map points of the head (unit: its radius, x to the bill) to bird coordinates."""
         return rotate(np.asarray(points, np.float32) * self.radius, self.gaze) + self.head
 
-    def body(self, t: float) -> float:
-        """Return the place on the spine of a place on the trunk: 0 breast, 1 root of the tail."""
-        return self.start + (1 - self.start) * t
+    def body(self, t: npt.ArrayLike) -> Points:
+        """Return the places on the spine of places on the trunk: 0 breast, 1 root of the tail."""
+        return self.start + (1 - self.start) * floats(t)
 
 
 def frame_of(species: Species, individual: Individual) -> Frame:
@@ -78,10 +74,9 @@ def frame_of(species: Species, individual: Individual) -> Frame:
         knots[:, 0] *= 0.74
     spine = smooth(knots, steps=6, closed=False)
     along = np.gradient(spine[:, :2], axis=0)
-    along /= np.hypot(along[:, :1], along[:, 1:])
+    normals = along[:, ::-1] * floats([1, -1]) / np.hypot(along[:, :1], along[:, 1:])
     return Frame(
-        spine=spine,
-        normals=np.stack([along[:, 1], -along[:, 0]], 1),
+        spine=np.concatenate([spine[:, :2], normals * spine[:, 2:]], axis=1),
         head=knots[0, :2],
         radius=float(knots[0, 2]),
         gaze=individual.nod * 0.8 + individual.tilt * 0.3,

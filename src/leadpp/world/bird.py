@@ -6,7 +6,7 @@ import numpy as np
 
 from leadpp.world.anatomy import Frame, frame_of
 from leadpp.world.attributes import Species
-from leadpp.world.curves import Points, ellipse, mix, ribbon, rotate, smooth, stroke
+from leadpp.world.curves import Points, ellipse, floats, mix, ribbon, rotate, stroke
 from leadpp.world.head import head_patches
 from leadpp.world.individual import Individual
 from leadpp.world.patches import Patch
@@ -67,14 +67,14 @@ def legs(frame: Frame, coat: Coat, *, gait: float, flying: bool) -> Iterator[Pat
         hip = frame.at(frame.body(0.52 + 0.07 * side), 0.75)
         swing = 0.10 * side + 0.06 * (gait - 0.5)
         if flying:
-            foot = hip + np.float32([-0.42 - 0.1 * gait, 0.40 + 0.06 * side])
-            toes = ((-0.16, 0.05), (-0.12, 0.12))
+            foot = hip + floats([-0.42 - 0.1 * gait, 0.40 + 0.06 * side])
+            toes = [(-0.16, 0.05), (-0.12, 0.12)]
         else:
-            foot = np.float32([hip[0] + swing, frame.at(frame.body(0.4), 1.0)[1] + frame.legs])
-            toes = ((0.20, 0.03), (0.13, 0.07), (-0.12, 0.03))
-        knee = (hip + foot) / 2 + np.float32([-0.05, 0.0])
+            foot = floats([hip[0] + swing, frame.at(frame.body(0.4), 1.0)[1] + frame.legs])
+            toes = [(0.20, 0.03), (0.13, 0.07), (-0.12, 0.03)]
+        knee = (hip + foot) / 2 + floats([-0.05, 0.0])
         bones = [stroke(hip, knee, width=0.10, taper=0.75), stroke(knee, foot, width=0.075)]
-        bones += [stroke(foot, foot + np.float32(toe), width=0.06, taper=0.6) for toe in toes]
+        bones += [stroke(foot, foot + floats(toe), width=0.06, taper=0.6) for toe in toes]
         yield Patch(bones, mix(coat.leg, _DARK, shade))
 
 
@@ -96,19 +96,15 @@ def breast_marks(species: Species, frame: Frame, coat: Coat, rng: np.random.Gene
         return
     if species.breast == "banded":
         v = np.linspace(-0.2 - frame.roll, 1.0, 7, dtype=np.float32)
-        marks = [
-            ribbon(frame.at(frame.body(t) - 0.03 * (v - 0.4) ** 2, v), 0.042) for t in (0.0, 0.13, 0.26, 0.39, 0.52)
-        ]
+        t = frame.body(np.linspace(0.0, 0.52, 5, dtype=np.float32))[:, None] - 0.03 * (v - 0.4) ** 2
+        marks = ribbon(frame.at(t, v), 0.042)
     else:
-        marks = []
-        for row, t in enumerate(np.linspace(-0.06, 0.6, 6)):
-            for v in np.arange(-0.25 - frame.roll + 0.15 * (row % 2), 0.98, 0.31):
-                jitter = rng.normal(0, 0.02, 2)
-                place, ahead = frame.at([frame.body(t + jitter[0]), frame.body(t + jitter[0] + 0.09)], v + jitter[1])
-                if species.breast == "spotted":
-                    marks.append(ellipse(place, across=0.058, down=0.052, corners=10))
-                else:
-                    marks.append(ribbon(np.stack([place, (place + ahead) / 2, ahead]), (0.012, 0.036, 0.012)))
+        t, v = _rows(6, first=-0.06, last=0.6, top=-0.25 - frame.roll, step=0.31, shift=0.15)
+        t, v = t + rng.normal(0, 0.02, t.shape), v + rng.normal(0, 0.02, t.shape)
+        if species.breast == "spotted":
+            marks = frame.at(frame.body(t), v)[:, None] + ellipse((0, 0), across=0.058, down=0.052, corners=10)
+        else:
+            marks = _streaks(frame, t, v, reach=0.09)
     yield Patch(marks, coat.breast_mark, within="torso", opacity=0.92 * coat.marks)
 
 
@@ -116,21 +112,27 @@ def back_marks(species: Species, frame: Frame, coat: Coat, *, areas: tuple[str, 
     """Paint streaks or scales on mantle and wing coverts."""
     if species.back == "plain":
         return
-    marks: list[Points] = []
-    for row, t in enumerate(np.linspace(0.02, 0.74, 7)):
-        for v in np.arange(-0.95 + 0.14 * (row % 2), 0.12 - frame.roll, 0.28):
-            place, ahead = frame.at([frame.body(t), frame.body(t + 0.11)], v)
-            if species.back == "streaked":
-                marks.append(ribbon(np.stack([place, (place + ahead) / 2, ahead]), (0.014, 0.034, 0.014)))
-            else:
-                marks.append(_scale(place, ahead))
+    t, v = _rows(7, first=0.02, last=0.74, top=-0.95, step=0.28, shift=0.14)
+    t, v = t[v < 0.12 - frame.roll], v[v < 0.12 - frame.roll]
+    if species.back == "streaked":
+        marks = _streaks(frame, t, v, reach=0.11)
+    else:
+        place, ahead = frame.at(frame.body(t), v), frame.at(frame.body(t + 0.1), v)
+        angles = np.arctan2(*np.moveaxis(ahead - place, -1, 0)[::-1])[:, None] + np.linspace(-1.35, 1.35, 6)
+        arcs = place[:, None] + 0.085 * np.stack([np.cos(angles), np.sin(angles)], -1)
+        marks = ribbon(floats(arcs), (0.010, 0.022, 0.026, 0.026, 0.022, 0.010))
     for area in areas:
         yield Patch(marks, coat.back_mark, within=area, opacity=0.9 * coat.marks)
 
 
-def _scale(place: Points, ahead: Points) -> Points:
-    """Return the fringe of one feather, open towards the head."""
-    along = (ahead - place) / max(float(np.hypot(*(ahead - place))), 1e-6)
-    angles = np.linspace(-1.35, 1.35, 6) + np.arctan2(along[1], along[0])
-    arc = place + 0.085 * np.stack([np.cos(angles), np.sin(angles)], 1)
-    return ribbon(arc.astype(np.float32), (0.010, 0.022, 0.026, 0.026, 0.022, 0.010))
+def _rows(rows: int, *, first: float, last: float, top: float, step: float, shift: float) -> tuple[Points, Points]:
+    """Return places (along, across) of marks in rows, every other row shifted."""
+    t = np.linspace(first, last, rows, dtype=np.float32)[:, None]
+    v = np.arange(top, 0.98, step, dtype=np.float32) + shift * (np.arange(rows)[:, None] % 2)
+    inside = v < 0.98
+    return np.broadcast_to(t, v.shape)[inside], floats(v[inside])
+
+
+def _streaks(frame: Frame, t: Points, v: Points, *, reach: float) -> Points:
+    ways = frame.at(frame.body(t[:, None] + reach * floats([0, 0.5, 1])), v[:, None])
+    return ribbon(ways, (0.013, 0.036, 0.013))

@@ -7,7 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 Points = npt.NDArray[np.float32]
-"""Shape (N, 2)."""
+"""Shape (N, 2), or (M, N, 2) for many outlines of equal length."""
+
+
+def floats(values: npt.ArrayLike) -> Points:
+    """Return values as an array of 32-bit floats."""
+    return np.asarray(values, np.float32)
 
 
 @lru_cache(maxsize=64)
@@ -45,7 +50,7 @@ def _circle(corners: int) -> Points:
 
 def ellipse(centre: npt.ArrayLike, *, across: float, down: float, turn: float = 0.0, corners: int = 20) -> Points:
     """Return an ellipse of half axes ``across`` and ``down``, turned by ``turn`` radians."""
-    return rotate(_circle(corners) * np.float32([across, down]), turn) + np.float32(centre)
+    return rotate(_circle(corners) * floats([across, down]), turn) + floats(centre)
 
 
 def rotate(points: Points, turn: float) -> Points:
@@ -56,18 +61,30 @@ def rotate(points: Points, turn: float) -> Points:
 
 
 def ribbon(middle: Points, half_widths: npt.ArrayLike) -> Points:
-    """Return the outline of a band round an open line; the half width may change along it."""
-    along = np.gradient(middle, axis=0)
-    along /= np.maximum(np.hypot(along[:, :1], along[:, 1:]), 1e-6)
-    across = np.stack([-along[:, 1], along[:, 0]], 1) * np.broadcast_to(half_widths, len(middle))[:, None]
-    return np.concatenate([middle + across, (middle - across)[::-1]]).astype(np.float32)
+    """Return the outlines of bands round open lines; the half width may change along them.
+
+    Args:
+        middle: One line or many, shape (..., K, 2) with K >= 2.
+        half_widths: Shape (K,) or a scalar.
+
+    Returns:
+        Shape (..., 2K, 2).
+    """
+    along = np.empty_like(middle)
+    along[..., 1:-1, :] = middle[..., 2:, :] - middle[..., :-2, :]
+    along[..., 0, :] = middle[..., 1, :] - middle[..., 0, :]
+    along[..., -1, :] = middle[..., -1, :] - middle[..., -2, :]
+    reach = floats(half_widths) / np.maximum(np.hypot(along[..., 0], along[..., 1]), 1e-6)
+    across = along[..., ::-1] * floats([-1, 1]) * reach[..., None]
+    outline: Points = np.concatenate([middle + across, (middle - across)[..., ::-1, :]], axis=-2)
+    return outline
 
 
 def stroke(start: npt.ArrayLike, end: npt.ArrayLike, *, width: float, taper: float = 1.0) -> Points:
     """Return a straight bar from ``start`` to ``end``; its end is ``taper`` times as wide as its start."""
-    first, last = np.float32(start), np.float32(end)
+    first, last = floats(start), floats(end)
     along = (last - first) / max(float(np.hypot(*(last - first))), 1e-6)
-    side = np.float32([-along[1], along[0]]) * (width / 2)
+    side = floats([-along[1], along[0]]) * (width / 2)
     return np.stack([first + side, last + side * taper, last - side * taper, first - side])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from leadpp.world.anatomy import Frame
 from leadpp.world.attributes import Species
-from leadpp.world.curves import Points, ellipse, mix, ribbon, smooth
+from leadpp.world.curves import Points, ellipse, floats, mix, ribbon, smooth
 from leadpp.world.patches import Patch
 from leadpp.world.plumage import Coat
 
@@ -41,7 +41,7 @@ def bill(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
     middle = np.stack([x, drop], 1).astype(np.float32)
     outline = frame.of_head(ribbon(middle, half))
     yield Patch([outline], coat.bill, name="bill")
-    gape = frame.of_head(ribbon(middle + np.float32([0, 0.03]), 0.035))
+    gape = frame.of_head(ribbon(middle + floats([0, 0.03]), 0.035))
     shade = mix(coat.bill, (20, 18, 20), 0.5)
     yield Patch([gape], shade, within="bill", opacity=0.7)
 

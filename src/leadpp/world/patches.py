@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, ImageDraw
 
-from leadpp.world.curves import Points
+from leadpp.world.curves import Points, floats
 from leadpp.world.plumage import Colour
 
 
@@ -15,7 +15,7 @@ from leadpp.world.plumage import Colour
 class Patch:
     """Polygons of one colour."""
 
-    outlines: Sequence[Points]
+    outlines: Sequence[Points] | Points
     colour: Colour
     within: str = ""
     """Name of the earlier patches outside which it does not show; empty: it is part of the silhouette."""
@@ -45,12 +45,12 @@ def rasterise(
     Returns:
         The colours (RGB) and the silhouette (L).
     """
-    factors = np.float32([-scale if mirror else scale, scale])
+    factors = floats([-scale if mirror else scale, scale])
     canvas, silhouette = Image.new("RGB", shape), Image.new("L", shape)
     painters = ImageDraw.Draw(canvas), ImageDraw.Draw(silhouette)
     areas: dict[str, Image.Image] = {}
     for patch in patches:
-        polygons = [(outline * factors + shift).ravel().tolist() for outline in patch.outlines]
+        polygons = _polygons(patch.outlines, factors, shift)
         ink = tuple(int(min(max(c, 0), 255)) for c in patch.colour)
         if not patch.within:
             for polygon in polygons:
@@ -59,14 +59,19 @@ def rasterise(
             if patch.name:
                 areas[patch.name] = _area(polygons, 255, shape, areas.get(patch.name))
             continue
-        area = ImageChops.darker(_area(polygons, 255, shape), areas[patch.within])
+        area = ImageChops.darker(_area(polygons, round(255 * patch.opacity), shape), areas[patch.within])
         if patch.name:
             areas[patch.name] = ImageChops.lighter(area, areas[patch.name]) if patch.name in areas else area
-        if patch.opacity < 1:
-            opacity = patch.opacity
-            area = area.point([round(level * opacity) for level in range(256)])
-        canvas.paste(ink, mask=area)
+        if box := area.getbbox():
+            canvas.paste(ink, box, area.crop(box))
     return canvas, silhouette
+
+
+def _polygons(outlines: Sequence[Points] | Points, factors: Points, shift: Points) -> list[list[float]]:
+    if isinstance(outlines, np.ndarray):
+        array = outlines * factors + shift
+        return array.reshape(len(array), -1).tolist()  # type: ignore[no-any-return]
+    return [(outline * factors + shift).ravel().tolist() for outline in outlines]
 
 
 def _area(

@@ -12,6 +12,7 @@ from leadpp.world.backdrop import paint_backdrop
 from leadpp.world.bird import bird_patches
 from leadpp.world.camera import Array, expose, shade
 from leadpp.world.foreground import Layer, paint_perch, paint_twigs
+from leadpp.world.curves import floats
 from leadpp.world.individual import Backdrop, Individual, draw_individual
 from leadpp.world.patches import bounds, rasterise
 
@@ -90,16 +91,16 @@ def _paint_bird(species: Species, individual: Individual, *, size: int) -> _Bird
     low, high = bounds(patches)
     extent = high - low
     unit = individual.scale / float(extent.max())
-    corner = _MARGIN + np.float32(individual.place) * (1 - 2 * _MARGIN - extent * unit)
+    corner = _MARGIN + floats(individual.place) * (1 - 2 * _MARGIN - extent * unit)
     mirror = individual.facing < 0
-    first = np.float32([high[0] if mirror else low[0], low[1]])
-    sign = np.float32([-1 if mirror else 1, 1])
+    first = floats([high[0] if mirror else low[0], low[1]])
+    sign = floats([-1 if mirror else 1, 1])
     shift = corner - sign * first * unit
     start = np.floor(corner * size).astype(int) - 1
     stop = np.ceil((corner + extent * unit) * size).astype(int) + 1
     start, stop = np.maximum(start, 0), np.minimum(stop, size)
     width, height = (int(side) for side in stop - start)
-    fine = 2 if max(width, height) > 72 else 3 if max(width, height) > 40 else 4
+    fine = 2 if max(width, height) > 52 else 3
     colours, silhouette = rasterise(
         patches,
         scale=unit * size * fine,
@@ -107,10 +108,10 @@ def _paint_bird(species: Species, individual: Individual, *, size: int) -> _Bird
         mirror=mirror,
         shape=(width * fine, height * fine),
     )
-    feet = np.float32([corner[0] + extent[0] * unit * 0.5, corner[1] + extent[1] * unit])
+    feet = floats([corner[0] + extent[0] * unit * 0.5, corner[1] + extent[1] * unit])
     return _Bird(
         colours=_demultiply(colours.reduce(fine), silhouette.reduce(fine)),
-        alpha=np.asarray(silhouette.reduce(fine), np.float32) / 255,
+        alpha=np.asarray(silhouette.reduce(fine), np.float32) / np.float32(255),
         left=int(start[0]),
         top=int(start[1]),
         feet=feet,
@@ -119,7 +120,7 @@ def _paint_bird(species: Species, individual: Individual, *, size: int) -> _Bird
 
 
 def _demultiply(colours: Image.Image, silhouette: Image.Image) -> Array:
-    cover = np.maximum(np.asarray(silhouette, np.float32), 1) / 255
+    cover = np.maximum(np.asarray(silhouette, np.float32), 1) / np.float32(255)
     clean: Array = np.asarray(colours, np.float32) / cover[..., None]
     return clean
 

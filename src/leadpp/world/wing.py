@@ -6,7 +6,7 @@ import numpy as np
 
 from leadpp.world.anatomy import Frame
 from leadpp.world.attributes import Species
-from leadpp.world.curves import Points, mix, ribbon, rotate, smooth
+from leadpp.world.curves import Points, floats, mix, ribbon, rotate, smooth
 from leadpp.world.patches import Patch
 from leadpp.world.plumage import Coat
 
@@ -17,12 +17,12 @@ _BARS = {"none": (), "one": (0.40,), "two": (0.29, 0.49)}
 def folded_wing(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
     """Paint the folded wing: coverts in the upper colour, flight feathers darker, bars across."""
     lift = frame.roll * 0.7
-    t = np.float32([0.06, 0.10, 0.30, 0.60, 0.90, 1.0, 0.80, 0.55, 0.28])
-    v = np.float32([0.0, -0.36, -0.62, -0.62, -0.55, 0.25, 0.42, 0.46, 0.36]) - lift
+    t = floats([0.06, 0.10, 0.30, 0.60, 0.90, 1.0, 0.80, 0.55, 0.28])
+    v = floats([0.0, -0.36, -0.62, -0.62, -0.55, 0.25, 0.42, 0.46, 0.36]) - lift
     knots = frame.at(frame.start + (1 - frame.start) * t, v)
     knots[5] += (knots[5] - frame.at(frame.body(0.8), v[5])) * 0.55
     outline = smooth(knots)
-    yield Patch([outline + np.float32([0.0, 0.05])], mix(coat.under, _DARK, 0.6), within="torso", opacity=0.5)
+    yield Patch([outline + floats([0.0, 0.05])], mix(coat.under, _DARK, 0.6), within="torso", opacity=0.5)
     yield Patch([outline], coat.flight, within="", name="wing")
     front = _across(frame, 0.56, lift, knots)
     coverts = np.concatenate([smooth(knots[[8, 0, 1, 2]], closed=False), front])
@@ -30,7 +30,7 @@ def folded_wing(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
     lines = [_feather(frame, b, lift) for b in (-0.42, -0.24, -0.06, 0.12, 0.30)]
     yield Patch([ribbon(line, 0.012) for line in lines], mix(coat.flight, _DARK, 0.6), within="wing", opacity=0.8)
     yield Patch(
-        [ribbon(line - np.float32([0, 0.03]), 0.010) for line in lines],
+        [ribbon(line - floats([0, 0.03]), 0.010) for line in lines],
         mix(coat.upper, (240, 236, 226), 0.3),
         within="wing",
         opacity=0.5,
@@ -63,9 +63,9 @@ def flying_wing(species: Species, frame: Frame, coat: Coat, *, gait: float, near
         ((1.42, 0.24), (1.30, 0.34), (1.14, 0.44), (0.95, 0.52), (0.74, 0.56), (0.52, 0.57), (0.3, 0.56), (0.08, 0.50))
     ):
         fingers += [(x + 0.05, y - 0.06), (x, y), (x - 0.08, y - (0.12 if k < 4 else 0.07))]
-    outline = np.concatenate([lead, np.float32(fingers)])
+    outline = np.concatenate([lead, floats(fingers)])
     name = "near" if near else "far"
-    side = np.float32([1, -1])
+    side = floats([1, -1])
 
     def place(points: Points) -> Points:
         local = np.asarray(points, np.float32) * (span / 1.5) * side
@@ -75,7 +75,7 @@ def flying_wing(species: Species, frame: Frame, coat: Coat, *, gait: float, near
     yield Patch([place(outline)], mix(coat.flight, _DARK, dim), name=name)
     coverts = np.concatenate([lead[:17], smooth([(1.12, 0.12), (0.8, 0.26), (0.4, 0.30), (0.0, 0.26)], closed=False)])
     yield Patch([place(coverts)], mix(coat.upper, _DARK, dim), within=name, name="coverts" if near else "")
-    shafts = [ribbon(place(np.float32([(0.15 + 0.12 * k, 0.15), (0.12 + 0.16 * k, 0.6)])), 0.012) for k in range(8)]
+    shafts = [ribbon(place(floats([(0.15 + 0.12 * k, 0.15), (0.12 + 0.16 * k, 0.6)])), 0.012) for k in range(8)]
     yield Patch(shafts, mix(coat.flight, _DARK, 0.6), within=name, opacity=0.6)
     rows = {"none": (), "one": (0.25,), "two": (0.13, 0.30)}[species.wing_bars]
     bars = [
