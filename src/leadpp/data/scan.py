@@ -59,10 +59,11 @@ def require_folder(folder: Path) -> Path:
     return folder.absolute()
 
 
-def list_folder(folder: Path, *, left_out: LeftOut) -> tuple[list[str], list[str]]:
+def list_folder(folder: Path, *, left_out: LeftOut, known: frozenset[str] = frozenset()) -> tuple[list[str], list[str]]:
     """List the sub-folders and the photographs of one folder by name, in natural order.
 
-    Hidden entries, what operating systems scatter about and tables of boxes are passed over in silence.
+    Hidden entries, what operating systems scatter about, tables of boxes and what is ``known``, in lower case, are
+    passed over in silence.
 
     Raises:
         DataError: The folder cannot be listed.
@@ -72,7 +73,7 @@ def list_folder(folder: Path, *, left_out: LeftOut) -> tuple[list[str], list[str
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or entry.name.casefold() in _SKIPPED:
+                if entry.name.startswith(".") or entry.name.casefold() in _SKIPPED | known:
                     continue
                 if not _is_text(entry.name):
                     left_out.unnameable += 1

@@ -22,6 +22,8 @@ _CROWNS: Final = len(OPTIONS["crown"]) * len(OPTIONS["crown_colour"])
 _CROWNS_SEEN: Final = _CROWNS - len(OPTIONS["crown_colour"]) + 1
 SHARE_SIZE: Final = COMBINATIONS // _CROWNS * _CROWNS_SEEN // 2
 """About how many combinations that look different belong to one share: half of all."""
+MOST_SPECIES: Final = 100_000
+"""Beyond, families that lie far enough apart are hard to find, and names run out."""
 _TRIES: Final = 10_000
 
 
@@ -50,8 +52,11 @@ def draw_species(count: int, *, seed: int, share: Share = "open", family_size: i
     """
     if count < 1 or family_size < 1:
         raise WorldError(f"a world needs at least 1 species in families of at least 1, got {count} and {family_size}")
-    if count > SHARE_SIZE:
-        raise WorldError(f"{count:,} species are more than the {SHARE_SIZE:,} combinations of attributes allow")
+    if count > MOST_SPECIES:
+        raise WorldError(
+            f"a world holds at most {MOST_SPECIES:,} species, got {count:,}: of the {SHARE_SIZE:,} combinations of "
+            "attributes no more can be put into families that lie apart"
+        )
     families = -(-count // family_size)
     species = [
         member
@@ -66,8 +71,8 @@ def _founders(count: int, seed: int, share: Share) -> Iterator[Species]:
     for number in range(count):
         chance = Chance(seed, "founder", number)
         for _ in range(_TRIES):
-            founder = Species(**{name: chance.choice(values) for name, values in OPTIONS.items()}).seen()
-            code = [OPTIONS[name].index(value) for name, value in founder.values().items()]
+            founder = Species(**{name: chance.choice(values) for name, values in OPTIONS.items()})
+            code = [OPTIONS[name].index(value) for name, value in founder.seen().values().items()]
             differences = (codes[:number] != np.array(code, dtype=np.int8)).sum(axis=1)
             if share_of(founder) == share and (differences >= FOUNDERS_DIFFER).all():
                 break
@@ -82,7 +87,7 @@ def _founders(count: int, seed: int, share: Share) -> Iterator[Species]:
 
 def _family(founder: Species, chance: Chance, share: Share, size: int) -> list[Species]:
     low, high = MEMBERS_DIFFER
-    members = [founder]
+    members = [founder.seen()]  # the founder itself keeps the colour that a member's crown may show
     failures = 0
     while len(members) < size:
         changed = chance.shuffled(list(OPTIONS))[: low + chance.below(high - low + 1)]

@@ -12,6 +12,19 @@ from leadpp.data.scan import LeftOut, list_folder, require_folder, walk_images
 from leadpp.errors import DataError
 
 _TEST_NAMES = ("test", "val", "valid", "validation")
+_COMPANIONS = frozenset(
+    {
+        "attributes.csv",
+        "contact-sheet.jpg",
+        "descriptions.csv",
+        "license",
+        "masks",
+        "names.txt",
+        "readme.md",
+        "world.json",
+    }
+)
+"""What may lie beside ``train/`` without a remark: words and masks of the photographs (docs/decisions/0032)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,17 +46,19 @@ def read_folder(source: Path) -> RawData:
 
     Class folders give labels, and folders below them count as theirs; a flat folder has no labels. With ``train/`` and
     one of ``test/``, ``val/``, ``valid/``, ``validation/`` (the first of them that is there) the split is given; with
-    ``train/`` alone, or with class folders only, a labelled source has none yet. Class names are the folders' own.
+    ``train/`` alone, or with class folders only, a labelled source has none yet. What else lies beside ``train/`` is
+    left out: masks and words in silence, the rest with a remark. Class names are the folders' own.
 
     Raises:
         DataError: The folder is missing, empty or holds no photographs; loose photographs lie beside class folders; or
             one part has class folders and the other has none.
     """
     root = require_folder(source)
-    at_top = LeftOut()
-    folders, loose = list_folder(root, left_out=at_top)
+    folders, loose = list_folder(root, left_out=LeftOut())
     parts = _parts(root, folders)
-    left_out = at_top if parts["train"] else LeftOut()  # otherwise the top is gone through once more
+    left_out = LeftOut()
+    if parts["train"]:  # otherwise the tree goes through the top once more
+        folders, loose = list_folder(root, left_out=left_out, known=_COMPANIONS)
     beside = _beside(parts, folders, loose)
     trees = {split: _tree(root, name, left_out) for split, name in parts.items()}
     if not any(tree.images for tree in trees.values()):
