@@ -89,7 +89,7 @@ def make_world(
     members = _members(species, per_species=per_species, size=size, seed=seed, correlate=correlate)
     with replacing_folder(out) as partial:
         digest = _write_photographs(partial, members, workers=workers, progress=progress or SilentProgress())
-        facts = {
+        facts: dict[str, Any] = {
             **{"species": species, "per_species": per_species, "size": size, "seed": seed, "correlate": correlate},
             **{"describer": asdict(CAREFUL), "version": __version__, "digest": digest},
         }

@@ -4,7 +4,7 @@ import contextlib
 import io
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def take(order: Order) -> Photograph:
     return Photograph(jpeg=picture.jpeg, mask_png=mask.getvalue(), box_xyxy=picture.box_xyxy)
 
 
-def take_all(orders: Sequence[Order], *, workers: int) -> Iterator[Photograph]:
+def take_all(orders: Sequence[Order], *, workers: int) -> Generator[Photograph, None, None]:
     """Take photographs in the order asked for.
 
     Args:
@@ -95,7 +95,7 @@ def contact_sheet(rows: Sequence[Sequence[bytes]], *, side_px: int) -> bytes:
     return content.getvalue()
 
 
-def _take_in_pool(orders: Sequence[Order], *, workers: int) -> Iterator[Photograph]:
+def _take_in_pool(orders: Sequence[Order], *, workers: int) -> Generator[Photograph, None, None]:
     # Spawned, because forking a process that runs torch's threads can hang.
     pool = ProcessPoolExecutor(
         workers + 1,

@@ -20,7 +20,7 @@ COLOURED = {
 
 def told_apart(one: Species, other: Species) -> int:
     """Count differences by eye: a plain crown shows no colour, which is noted as black."""
-    count = sum(getattr(one, name) != getattr(other, name) for name in OPTIONS if name != "crown_colour")
+    count: int = sum(getattr(one, name) != getattr(other, name) for name in OPTIONS if name != "crown_colour")
     colours = ["black" if bird.crown == "plain" else bird.crown_colour for bird in (one, other)]
     return count + (colours[0] != colours[1])
 
