@@ -28,8 +28,8 @@ _GRADIENTS: Final[dict[Backdrop, tuple[tuple[int, int, int], ...]]] = {
 
 def paint_backdrop(kind: Backdrop, *, size: int, rng: np.random.Generator) -> Image.Image:
     """Paint a backdrop of ``size`` x ``size``: drawn small and enlarged, which puts it out of focus."""
-    stops = floats(_GRADIENTS[kind])
-    stops = stops * rng.uniform(0.75, 1.2) + rng.normal(0, 5, (len(stops), 3))
+    base = floats(_GRADIENTS[kind])
+    stops = base * rng.uniform(0.75, 1.2) + rng.normal(0, 5, base.shape)
     field = stops[:, None] + rng.normal(0, 12, (len(stops), 3, 1))
     focus = int(rng.integers(36, 90))
     side = 2 * focus

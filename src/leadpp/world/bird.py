@@ -13,7 +13,7 @@ from leadpp.world.patches import Patch
 from leadpp.world.plumage import Coat, coat_of
 from leadpp.world.wing import flying_wing, folded_wing
 
-_TAILS = {"short": 0.34, "medium": 0.72, "long": 1.3}
+_TAILS = {"short": 0.34, "medium": 0.72, "long": 1.2}
 _DARK = (26, 22, 22)
 
 
@@ -100,11 +100,11 @@ def breast_marks(species: Species, frame: Frame, coat: Coat, rng: np.random.Gene
         marks = ribbon(frame.at(t, v), 0.042)
     else:
         t, v = _rows(6, first=-0.06, last=0.6, top=-0.25 - frame.roll, step=0.31, shift=0.15)
-        t, v = t + rng.normal(0, 0.02, t.shape), v + rng.normal(0, 0.02, t.shape)
+        t, v = floats(t + rng.normal(0, 0.02, t.shape)), floats(v + rng.normal(0, 0.02, t.shape))
         if species.breast == "spotted":
             marks = frame.at(frame.body(t), v)[:, None] + ellipse((0, 0), across=0.058, down=0.052, corners=10)
         else:
-            marks = _streaks(frame, t, v, reach=0.09)
+            marks = _streaks(frame, t, v, reach=0.13)
     yield Patch(marks, coat.breast_mark, within="torso", opacity=0.92 * coat.marks)
 
 
@@ -130,9 +130,9 @@ def _rows(rows: int, *, first: float, last: float, top: float, step: float, shif
     t = np.linspace(first, last, rows, dtype=np.float32)[:, None]
     v = np.arange(top, 0.98, step, dtype=np.float32) + shift * (np.arange(rows)[:, None] % 2)
     inside = v < 0.98
-    return np.broadcast_to(t, v.shape)[inside], floats(v[inside])
+    return floats(np.broadcast_to(t, v.shape)[inside]), floats(v[inside])
 
 
 def _streaks(frame: Frame, t: Points, v: Points, *, reach: float) -> Points:
     ways = frame.at(frame.body(t[:, None] + reach * floats([0, 0.5, 1])), v[:, None])
-    return ribbon(ways, (0.013, 0.036, 0.013))
+    return ribbon(ways, (0.010, 0.032, 0.012))

@@ -16,7 +16,8 @@ def shade(colours: Array, alpha: Array, *, individual: Individual, rng: np.rando
     """Light a flatly painted bird from one side and give it the grain of feathers; (H, W, 3) in 0..255."""
     lit = 0.6 * _slope(alpha, grid=9, light=individual.light) + 0.4 * _slope(alpha, grid=20, light=individual.light)
     feathers = _enlarge(rng.standard_normal((34, 20), dtype=np.float32), alpha)
-    gain = 0.98 + np.clip(lit, -0.6, 0.5) * 0.9 + 0.045 * feathers
+    barbs = _enlarge(rng.standard_normal((56, 84), dtype=np.float32), alpha)
+    gain = 0.98 + np.clip(lit * 1.5, -0.6, 0.45) + 0.04 * feathers + 0.05 * barbs
     shaded: Array = colours * np.clip(gain, 0.35, 1.5)[..., None]
     return shaded
 

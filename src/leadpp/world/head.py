@@ -55,8 +55,11 @@ def throat(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
     chin = frame.of_head([(1.02, 0.22), (0.85, 0.68)])
     cheek = frame.of_head([(0.15, 0.42), (0.62, 0.20)])
     bib = smooth(np.concatenate([chin, low, back, cheek]))
-    yield Patch([bib], coat.throat, within="torso", opacity=1.0)
-    yield Patch([bib], coat.throat, within="head", opacity=1.0)
+    edge = bib + (bib - bib.mean(0)) * 0.16
+    for area in ("torso", "head"):
+        yield Patch([edge], mix(coat.throat, (24, 20, 20), 0.5), within=area, opacity=0.6)
+    for area in ("torso", "head"):
+        yield Patch([bib], coat.throat, within=area)
 
 
 def crown(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
@@ -86,10 +89,11 @@ def _arc(height: float, half: float) -> Points:
 def eye(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
     """Paint the eye with its ring and the light in it."""
     if species.eye_ring != "none":
-        yield Patch([frame.of_head(ellipse(_EYE, across=0.36, down=0.35))], coat.ring)
+        yield Patch([frame.of_head(ellipse(_EYE, across=0.37, down=0.36))], mix(coat.cheek, (24, 20, 20), 0.55))
+        yield Patch([frame.of_head(ellipse(_EYE, across=0.32, down=0.31))], coat.ring)
     else:
         yield Patch([frame.of_head(ellipse(_EYE, across=0.24, down=0.23))], mix(coat.upper, (60, 50, 46), 0.6))
-    yield Patch([frame.of_head(ellipse(_EYE, across=0.20, down=0.20))], (16, 12, 12))
+    yield Patch([frame.of_head(ellipse(_EYE, across=0.18, down=0.18))], (16, 12, 12))
     yield Patch(
         [frame.of_head(ellipse((_EYE[0] + 0.06, _EYE[1] - 0.07), across=0.07, down=0.07, corners=8))], (250, 250, 250)
     )

@@ -24,10 +24,11 @@ class Patch:
     opacity: float = 1.0
 
 
-def bounds(patches: Iterable[Patch]) -> tuple[Points, Points]:
-    """Return the least and the largest coordinates of the silhouette."""
+def bounds(patches: Iterable[Patch]) -> tuple[Points, Points, Points]:
+    """Return the least and the largest coordinates of the silhouette, and the place where it stands."""
     points = np.concatenate([outline for patch in patches if not patch.within for outline in patch.outlines])
-    return points.min(0), points.max(0)
+    low, high = points.min(0), points.max(0)
+    return low, high, floats([points[points[:, 1] > high[1] - 0.05, 0].mean(), high[1]])
 
 
 def rasterise(
@@ -70,7 +71,7 @@ def rasterise(
 def _polygons(outlines: Sequence[Points] | Points, factors: Points, shift: Points) -> list[list[float]]:
     if isinstance(outlines, np.ndarray):
         array = outlines * factors + shift
-        return array.reshape(len(array), -1).tolist()  # type: ignore[no-any-return]
+        return array.reshape(len(array), -1).tolist()
     return [(outline * factors + shift).ravel().tolist() for outline in outlines]
 
 

@@ -11,8 +11,8 @@ from leadpp.world.attributes import Species
 from leadpp.world.backdrop import paint_backdrop
 from leadpp.world.bird import bird_patches
 from leadpp.world.camera import Array, expose, shade
-from leadpp.world.foreground import Layer, paint_perch, paint_twigs
 from leadpp.world.curves import floats
+from leadpp.world.foreground import Layer, paint_perch, paint_twigs
 from leadpp.world.individual import Backdrop, Individual, draw_individual
 from leadpp.world.patches import bounds, rasterise
 
@@ -88,7 +88,7 @@ class _Bird:
 
 def _paint_bird(species: Species, individual: Individual, *, size: int) -> _Bird:
     patches = bird_patches(species, individual)
-    low, high = bounds(patches)
+    low, high, stand = bounds(patches)
     extent = high - low
     unit = individual.scale / float(extent.max())
     corner = _MARGIN + floats(individual.place) * (1 - 2 * _MARGIN - extent * unit)
@@ -108,25 +108,23 @@ def _paint_bird(species: Species, individual: Individual, *, size: int) -> _Bird
         mirror=mirror,
         shape=(width * fine, height * fine),
     )
-    feet = floats([corner[0] + extent[0] * unit * 0.5, corner[1] + extent[1] * unit])
     return _Bird(
         colours=_demultiply(colours.reduce(fine), silhouette.reduce(fine)),
         alpha=np.asarray(silhouette.reduce(fine), np.float32) / np.float32(255),
         left=int(start[0]),
         top=int(start[1]),
-        feet=feet,
+        feet=floats(stand * sign * unit + shift),
         box=(*(float(c) for c in corner), *(float(c) for c in corner + extent * unit)),  # type: ignore[arg-type]
     )
 
 
 def _demultiply(colours: Image.Image, silhouette: Image.Image) -> Array:
     cover = np.maximum(np.asarray(silhouette, np.float32), 1) / np.float32(255)
-    clean: Array = np.asarray(colours, np.float32) / cover[..., None]
-    return clean
+    return floats(np.asarray(colours, np.float32) / cover[..., None])
 
 
 def _lay(scene: Array, layer: Layer) -> None:
-    cover = np.asarray(layer.cover, np.float32)[..., None] / 255
+    cover = np.asarray(layer.cover, np.float32)[..., None] / np.float32(255)
     scene += (np.asarray(layer.colour, np.float32) - scene) * cover
 
 

@@ -46,13 +46,16 @@ def coat_of(species: Species, individual: Individual) -> Coat:
         return mix(PALETTE[word], _WASH, individual.pale)
 
     upper, under = plumage(species.upper_colour), plumage(species.under_colour)
-    dark = brightness(upper) < 95
+    crown, dark = plumage(species.crown_colour), brightness(upper) < 95
+    cheek = mix(mix(upper, under, 0.62), _CREAM, 0.15)
+    if max(abs(a - b) for a, b in zip(cheek, crown, strict=True)) < 70:
+        cheek = mix(upper, _INK, 0.35) if brightness(crown) > 95 else mix(cheek, _CREAM, 0.6)
     return Coat(
         upper=upper,
         under=under,
         flight=mix(upper, _INK, 0.38),
-        cheek=upper if species.crown == "plain" else mix(mix(upper, under, 0.62), _CREAM, 0.15),
-        crown=plumage(species.crown_colour),
+        cheek=upper if species.crown == "plain" else cheek,
+        crown=crown,
         throat=under if species.throat_colour == "plain" else plumage(species.throat_colour),
         breast_mark=mix(under, _INK, 0.85),
         back_mark=mix(upper, _CREAM, 0.62) if dark else mix(upper, _INK, 0.72),

@@ -11,6 +11,18 @@ from leadpp.world.patches import Patch
 from leadpp.world.plumage import Coat
 
 _DARK = (26, 22, 22)
+_TIPS = (
+    (1.48, 0.22),
+    (1.36, 0.33),
+    (1.20, 0.43),
+    (1.02, 0.50),
+    (0.84, 0.53),
+    (0.66, 0.54),
+    (0.48, 0.54),
+    (0.30, 0.53),
+    (0.12, 0.48),
+)
+"""Ends of the flight feathers of a spread wing, from the outermost."""
 _BARS = {"none": (), "one": (0.40,), "two": (0.29, 0.49)}
 
 
@@ -23,9 +35,8 @@ def folded_wing(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
     knots[5] += (knots[5] - frame.at(frame.body(0.8), v[5])) * 0.55
     outline = smooth(knots)
     yield Patch([outline + floats([0.0, 0.05])], mix(coat.under, _DARK, 0.6), within="torso", opacity=0.5)
-    yield Patch([outline], coat.flight, within="", name="wing")
-    front = _across(frame, 0.56, lift, knots)
-    coverts = np.concatenate([smooth(knots[[8, 0, 1, 2]], closed=False), front])
+    yield Patch([outline], coat.flight, name="wing")
+    coverts = np.concatenate([smooth(knots[[8, 0, 1, 2]], closed=False), _bar(frame, 0.56, lift)])
     yield Patch([coverts], coat.upper, within="wing", name="coverts")
     lines = [_feather(frame, b, lift) for b in (-0.42, -0.24, -0.06, 0.12, 0.30)]
     yield Patch([ribbon(line, 0.012) for line in lines], mix(coat.flight, _DARK, 0.6), within="wing", opacity=0.8)
@@ -36,6 +47,8 @@ def folded_wing(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
         opacity=0.5,
     )
     bars = [ribbon(_bar(frame, place, lift), 0.046) for place in _BARS[species.wing_bars]]
+    edges = [ribbon(_bar(frame, place, lift), 0.075) for place in _BARS[species.wing_bars]]
+    yield Patch(edges, mix(coat.flight, _DARK, 0.5), within="wing", opacity=coat.marks)
     yield Patch(bars, coat.bar, within="wing", opacity=coat.marks)
 
 
@@ -44,12 +57,8 @@ def _bar(frame: Frame, place: float, lift: float) -> Points:
     return frame.at(frame.body(place) + 0.07 * (1 - (v * 1.5) ** 2) * (1 - frame.start), v - lift)
 
 
-def _across(frame: Frame, place: float, lift: float, knots: Points) -> Points:
-    return _bar(frame, place, lift)
-
-
 def _feather(frame: Frame, v: float, lift: float) -> Points:
-    return frame.at(frame.body(np.linspace(0.58, 1.0, 5, dtype=np.float32)), np.linspace(v, 0.15 + v * 0.4, 5) - lift)  # type: ignore[arg-type]
+    return frame.at(frame.body(np.linspace(0.58, 1.0, 5, dtype=np.float32)), np.linspace(v, 0.15 + v * 0.4, 5) - lift)
 
 
 def flying_wing(species: Species, frame: Frame, coat: Coat, *, gait: float, near: bool) -> Iterator[Patch]:
@@ -59,10 +68,8 @@ def flying_wing(species: Species, frame: Frame, coat: Coat, *, gait: float, near
     span = 1.45
     lead = smooth([(0, 0.0), (0.35, -0.16), (0.75, -0.12), (1.15, -0.02), (1.5, 0.12)], closed=False)
     fingers = []
-    for k, (x, y) in enumerate(
-        ((1.42, 0.24), (1.30, 0.34), (1.14, 0.44), (0.95, 0.52), (0.74, 0.56), (0.52, 0.57), (0.3, 0.56), (0.08, 0.50))
-    ):
-        fingers += [(x + 0.05, y - 0.06), (x, y), (x - 0.08, y - (0.12 if k < 4 else 0.07))]
+    for k, (x, y) in enumerate(_TIPS):
+        fingers += [(x + 0.045, y - 0.02), (x, y), (x - 0.06, y - (0.09 if k < 4 else 0.035))]
     outline = np.concatenate([lead, floats(fingers)])
     name = "near" if near else "far"
     side = floats([1, -1])
