@@ -72,8 +72,9 @@ class Frame:
 
     def at(self, along: npt.ArrayLike, across: npt.ArrayLike) -> Points:
         """Return points of the body: along 0 head to 1 tail, across -1 back to 1 belly; broadcast, (..., 2)."""
-        place = np.clip(floats(along), 0, 1) * (len(self.spine) - 1)
-        low = np.minimum(place.astype(np.intp), len(self.spine) - 2)
+        last = len(self.spine) - 1
+        place = np.minimum(np.maximum(floats(along), 0) * last, last - 1e-4)
+        low = place.astype(np.intp)
         table = self.spine[low]
         table = table + (self.spine[low + 1] - table) * (place - low)[..., None]
         points: Points = table[..., :2] + table[..., 2:] * floats(across)[..., None]

@@ -6,7 +6,7 @@ import numpy as np
 
 from leadpp.world.anatomy import Frame, frame_of
 from leadpp.world.attributes import Species
-from leadpp.world.curves import Points, ellipse, floats, mix, ribbon, rotate, stroke
+from leadpp.world.curves import Points, ellipse, floats, mix, ribbon, rotate
 from leadpp.world.head import head_patches
 from leadpp.world.individual import Individual
 from leadpp.world.patches import Patch
@@ -54,11 +54,9 @@ def tail(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
     tip = np.stack([0.15 + length * ends, spread * u * (0.55 if species.tail_shape == "pointed" else 1.0)], 1)
     outline = np.concatenate([[[0, -0.09]], tip, [[0, 0.09]]]).astype(np.float32)
     yield Patch([rotate(outline, direction) + root], coat.flight, name="tail")
-    shafts = [
-        rotate(stroke((0, 0.03 * side), (0.15 + length, spread * side), width=0.022), direction) + root
-        for side in (-0.7, -0.3, 0.1, 0.5)
-    ]
-    yield Patch(shafts, mix(coat.flight, _DARK, 0.55), within="tail", opacity=0.7)
+    shade = mix(coat.flight, _DARK, 0.55)
+    lines = floats([[(0, 0.03 * side), (0.15 + length, spread * side)] for side in (-0.7, -0.3, 0.1, 0.5)])
+    yield Patch(ribbon(rotate(lines, direction) + root, 0.011), shade, within="tail", opacity=0.7)
 
 
 def legs(frame: Frame, coat: Coat, *, gait: float, flying: bool) -> Iterator[Patch]:
@@ -73,9 +71,9 @@ def legs(frame: Frame, coat: Coat, *, gait: float, flying: bool) -> Iterator[Pat
             foot = floats([hip[0] + swing, frame.at(frame.body(0.4), 1.0)[1] + frame.legs])
             toes = [(0.20, 0.03), (0.13, 0.07), (-0.12, 0.03)]
         knee = (hip + foot) / 2 + floats([-0.05, 0.0])
-        bones = [stroke(hip, knee, width=0.10, taper=0.75), stroke(knee, foot, width=0.075)]
-        bones += [stroke(foot, foot + floats(toe), width=0.06, taper=0.6) for toe in toes]
-        yield Patch(bones, mix(coat.leg, _DARK, shade))
+        bones = np.stack([(hip, knee), (knee, foot), *((foot, foot + floats(toe)) for toe in toes)])
+        widths = [(0.05, 0.038), (0.038, 0.038)] + [(0.03, 0.018)] * len(toes)
+        yield Patch(ribbon(bones, widths), mix(coat.leg, _DARK, shade))
 
 
 def torso(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:

@@ -80,14 +80,6 @@ def ribbon(middle: Points, half_widths: npt.ArrayLike) -> Points:
     return outline
 
 
-def stroke(start: npt.ArrayLike, end: npt.ArrayLike, *, width: float, taper: float = 1.0) -> Points:
-    """Return a straight bar from ``start`` to ``end``; its end is ``taper`` times as wide as its start."""
-    first, last = floats(start), floats(end)
-    along = (last - first) / max(float(np.hypot(*(last - first))), 1e-6)
-    side = floats([-along[1], along[0]]) * (width / 2)
-    return np.stack([first + side, last + side * taper, last - side * taper, first - side])
-
-
 def mix(first: Sequence[float], second: Sequence[float], share: float) -> tuple[float, float, float]:
     """Blend two colours; ``share`` is the second one's."""
     red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))

@@ -76,7 +76,7 @@ def draw_individual(*, seed: int, key: int, index: int) -> Individual:
         weak=float(rng.choice([0.0, 0.0, 0.0, 0.3])),
         light=(float(np.cos(angle) * lopsided), float(np.sin(angle) * lopsided)),
         cast=(float(np.exp(warmth + tint)), float(np.exp(-tint)), float(np.exp(-warmth + tint))),
-        exposure=float(np.exp(rng.normal(0.0, 0.12))),
+        exposure=float(np.exp(rng.normal(-0.02, 0.10))),
         blur=float(0.008 * rng.beta(1.0, 3.0)),
         noise=float(rng.uniform(1.0, 6.0)),
         quality=int(rng.integers(72, 95)),

@@ -38,10 +38,10 @@ def folded_wing(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
     yield Patch([outline], coat.flight, name="wing")
     coverts = np.concatenate([smooth(knots[[8, 0, 1, 2]], closed=False), _bar(frame, 0.56, lift)])
     yield Patch([coverts], coat.upper, within="wing", name="coverts")
-    lines = [_feather(frame, b, lift) for b in (-0.42, -0.24, -0.06, 0.12, 0.30)]
-    yield Patch([ribbon(line, 0.012) for line in lines], mix(coat.flight, _DARK, 0.6), within="wing", opacity=0.8)
+    lines = _feathers(frame, lift)
+    yield Patch(ribbon(lines, 0.012), mix(coat.flight, _DARK, 0.6), within="wing", opacity=0.8)
     yield Patch(
-        [ribbon(line - floats([0, 0.03]), 0.010) for line in lines],
+        ribbon(lines - floats([0, 0.03]), 0.010),
         mix(coat.upper, (240, 236, 226), 0.3),
         within="wing",
         opacity=0.5,
@@ -57,8 +57,11 @@ def _bar(frame: Frame, place: float, lift: float) -> Points:
     return frame.at(frame.body(place) + 0.07 * (1 - (v * 1.5) ** 2) * (1 - frame.start), v - lift)
 
 
-def _feather(frame: Frame, v: float, lift: float) -> Points:
-    return frame.at(frame.body(np.linspace(0.58, 1.0, 5, dtype=np.float32)), np.linspace(v, 0.15 + v * 0.4, 5) - lift)
+def _feathers(frame: Frame, lift: float) -> Points:
+    """Return the edges of the flight feathers, which draw together towards the wing's tip; (5, 5, 2)."""
+    root = np.linspace(-0.42, 0.30, 5, dtype=np.float32)[:, None]
+    along = np.linspace(0, 1, 5, dtype=np.float32)
+    return frame.at(frame.body(0.58 + 0.42 * along), root + (0.15 - 0.6 * root) * along - lift)
 
 
 def flying_wing(species: Species, frame: Frame, coat: Coat, *, gait: float, near: bool) -> Iterator[Patch]:
@@ -82,7 +85,7 @@ def flying_wing(species: Species, frame: Frame, coat: Coat, *, gait: float, near
     yield Patch([place(outline)], mix(coat.flight, _DARK, dim), name=name)
     coverts = np.concatenate([lead[:17], smooth([(1.12, 0.12), (0.8, 0.26), (0.4, 0.30), (0.0, 0.26)], closed=False)])
     yield Patch([place(coverts)], mix(coat.upper, _DARK, dim), within=name, name="coverts" if near else "")
-    shafts = [ribbon(place(floats([(0.15 + 0.12 * k, 0.15), (0.12 + 0.16 * k, 0.6)])), 0.012) for k in range(8)]
+    shafts = ribbon(place(floats([[(0.15 + 0.12 * k, 0.15), (0.12 + 0.16 * k, 0.6)] for k in range(8)])), 0.012)
     yield Patch(shafts, mix(coat.flight, _DARK, 0.6), within=name, opacity=0.6)
     rows = {"none": (), "one": (0.25,), "two": (0.13, 0.30)}[species.wing_bars]
     bars = [
