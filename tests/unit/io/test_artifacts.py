@@ -106,6 +106,45 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+
+    def fill(text: str, *, failure: BaseException | None = None) -> None:
+        with artifacts.replacing_folder(path) as partial:
+            (partial / "deep").mkdir()
+            (partial / "deep" / f"{text}.txt").write_text(text)
+            if failure:
+                raise failure
+
+    for failure, seen in ((KeyboardInterrupt(), KeyboardInterrupt), (OSError(28, "full"), ArtifactError)):
+        with pytest.raises(seen):
+            fill("half", failure=failure)
+        assert not list(tmp_path.iterdir())
+    fill("first")
+    fill("second")
+    with pytest.raises(ArtifactError, match="the disk is full"):
+        fill("third", failure=OSError(28, "full"))
+    assert [item.name for item in path.rglob("*.txt")] == ["second.txt"]
+    assert [item.name for item in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_cannot_be_moved_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old.txt").touch()
+    rename = Path.rename
+
+    def stubborn(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", stubborn)
+    with pytest.raises(ArtifactError, match="permission denied"), artifacts.replacing_folder(path):
+        pass
+    assert [item.relative_to(tmp_path).as_posix() for item in tmp_path.rglob("*")] == ["folder", "folder/old.txt"]
+
+
 @pytest.mark.usefixtures("small_files")
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"

@@ -58,6 +58,22 @@ def test_test_goes_before_val_and_the_rest_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_masks_and_words_beside_train_need_no_remark(tmp_path: Path) -> None:
+    words = ("README.md", "names.txt", "descriptions.csv", "attributes.csv", "world.json", "contact-sheet.jpg")
+    raw = read_folder(layout(tmp_path, "train/a/1.jpg", "test/a/2.jpg", "masks/train/a/1.png", *words))
+    assert ([path for path, _, _ in rows(raw)], raw.remarks) == (["train/a/1.jpg", "test/a/2.jpg"], ())
+    (tmp_path / "test").rename(tmp_path / "masks" / "test")
+    raw = read_folder(tmp_path)
+    assert ([path for path, _, _ in rows(raw)], raw.remarks) == (["train/a/1.jpg"], ())
+
+
+def test_a_class_may_be_called_masks(tmp_path: Path) -> None:
+    raw = read_folder(layout(tmp_path, "masks/1.jpg", "wigs/1.jpg", "train/masks/1.jpg"))
+    assert raw.classes == ("masks",)
+    (tmp_path / "train").rename(tmp_path / "hats")
+    assert read_folder(tmp_path).classes == ("hats", "masks", "wigs")
+
+
 def test_train_and_test_without_labels(tmp_path: Path) -> None:
     raw = read_folder(layout(tmp_path, "train/1.jpg", "test/2.jpg"))
     assert rows(raw) == [("train/1.jpg", None, "train"), ("test/2.jpg", None, "test")]
