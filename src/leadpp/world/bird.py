@@ -97,12 +97,13 @@ def breast_marks(species: Species, frame: Frame, coat: Coat, rng: np.random.Gene
         t = frame.body(np.linspace(0.0, 0.52, 5, dtype=np.float32))[:, None] - 0.03 * (v - 0.4) ** 2
         marks = ribbon(frame.at(t, v), 0.042)
     else:
-        t, v = _rows(6, first=-0.06, last=0.6, top=-0.25 - frame.roll, step=0.31, shift=0.15)
+        spotted = species.breast == "spotted"
+        t, v = _rows(6 if spotted else 4, first=-0.06, last=0.6, top=-0.25 - frame.roll, step=0.31, shift=0.15)
         t, v = floats(t + rng.normal(0, 0.02, t.shape)), floats(v + rng.normal(0, 0.02, t.shape))
-        if species.breast == "spotted":
-            marks = frame.at(frame.body(t), v)[:, None] + ellipse((0, 0), across=0.058, down=0.052, corners=10)
+        if spotted:
+            marks = frame.at(frame.body(t), v)[:, None] + ellipse((0, 0), across=0.066, down=0.062, corners=10)
         else:
-            marks = _streaks(frame, t, v, reach=0.13)
+            marks = _streaks(frame, t, v, reach=0.25)
     yield Patch(marks, coat.breast_mark, within="torso", opacity=0.92 * coat.marks)
 
 
@@ -110,10 +111,11 @@ def back_marks(species: Species, frame: Frame, coat: Coat, *, areas: tuple[str, 
     """Paint streaks or scales on mantle and wing coverts."""
     if species.back == "plain":
         return
-    t, v = _rows(7, first=0.02, last=0.74, top=-0.95, step=0.28, shift=0.14)
+    rows = 4 if species.back == "streaked" else 7
+    t, v = _rows(rows, first=0.02, last=0.74, top=-0.95, step=0.28, shift=0.14)
     t, v = t[v < 0.12 - frame.roll], v[v < 0.12 - frame.roll]
     if species.back == "streaked":
-        marks = _streaks(frame, t, v, reach=0.11)
+        marks = _streaks(frame, t, v, reach=0.25)
     else:
         place, ahead = frame.at(frame.body(t), v), frame.at(frame.body(t + 0.1), v)
         angles = np.arctan2(*np.moveaxis(ahead - place, -1, 0)[::-1])[:, None] + np.linspace(-1.35, 1.35, 6)
@@ -133,4 +135,4 @@ def _rows(rows: int, *, first: float, last: float, top: float, step: float, shif
 
 def _streaks(frame: Frame, t: Points, v: Points, *, reach: float) -> Points:
     ways = frame.at(frame.body(t[:, None] + reach * floats([0, 0.5, 1])), v[:, None])
-    return ribbon(ways, (0.010, 0.032, 0.012))
+    return ribbon(ways, (0.012, 0.030, 0.012))

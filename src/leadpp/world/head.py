@@ -12,7 +12,7 @@ from leadpp.world.plumage import Coat
 
 _BILL_LENGTHS = {"short": 0.55, "medium": 1.1, "long": 2.1}
 _BILL_WIDTHS = {"conical": 0.44, "straight": 0.21, "hooked": 0.33, "decurved": 0.23}
-_EYE = (0.36, -0.20)
+_EYE = (0.36, -0.08)
 
 
 def head_patches(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
@@ -65,7 +65,7 @@ def throat(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
 def crown(species: Species, frame: Frame, coat: Coat) -> Iterator[Patch]:
     """Paint cap, stripes or crest."""
     cap = smooth(
-        [(1.05, -0.22), (0.85, -0.8), (0.1, -1.25), (-0.9, -0.95), (-1.15, -0.1), (-0.75, -0.02), (0.0, -0.36)]
+        [(1.05, -0.34), (0.85, -0.8), (0.1, -1.25), (-0.9, -0.95), (-1.15, -0.1), (-0.75, -0.02), (0.0, -0.44)]
     )
     if species.crown == "capped":
         yield Patch([frame.of_head(cap)], coat.crown, within="head")

@@ -1,6 +1,6 @@
 """Wings, folded and spread."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -87,9 +87,24 @@ def flying_wing(species: Species, frame: Frame, coat: Coat, *, gait: float, near
     yield Patch([place(coverts)], mix(coat.upper, _DARK, dim), within=name, name="coverts" if near else "")
     shafts = ribbon(place(floats([[(0.15 + 0.12 * k, 0.15), (0.12 + 0.16 * k, 0.6)] for k in range(8)])), 0.012)
     yield Patch(shafts, mix(coat.flight, _DARK, 0.6), within=name, opacity=0.6)
+    if near and species.back != "plain":
+        yield Patch(_covert_marks(species, place), coat.back_mark, within="coverts", opacity=0.9 * coat.marks)
     rows = {"none": (), "one": (0.25,), "two": (0.13, 0.30)}[species.wing_bars]
     bars = [
         ribbon(place(smooth([(1.1, y - 0.08), (0.7, y), (0.35, y + 0.02), (0.05, y)], closed=False)), 0.045)
         for y in rows
     ]
     yield Patch(bars, mix(coat.bar, _DARK, dim), within=name, opacity=coat.marks)
+
+
+def _covert_marks(species: Species, place: Callable[[Points], Points]) -> Points:
+    """Return the marks of the back where they go on over the coverts of a spread wing."""
+    x, y = (grid.ravel() for grid in np.meshgrid(np.linspace(0.1, 1.15, 8), (0.0, 0.13, 0.26)))
+    if species.back == "streaked":
+        x, y = x[y < 0.2], y[y < 0.2]
+        return ribbon(
+            place(floats(np.stack([np.stack([x, x + 0.01], 1), np.stack([y - 0.04, y + 0.14], 1)], -1))), 0.026
+        )
+    angles = np.linspace(0.25, np.pi - 0.25, 6)
+    arcs = np.stack([x[:, None] + 0.06 * np.cos(angles), y[:, None] - 0.04 + 0.06 * np.sin(angles)], -1)
+    return ribbon(place(floats(arcs)), 0.018)

@@ -127,7 +127,7 @@ PLAIN = Species(
 )
 
 
-@pytest.mark.parametrize("pose", ["side", "turned"])
+@pytest.mark.parametrize("pose", POSES)
 @pytest.mark.parametrize("attribute", OPTIONS)
 def test_every_value_of_every_attribute_shows(attribute: str, pose: Pose) -> None:
     """At the size at which a network meets it: a bird that fills 60 % of 96 pixels."""
