@@ -81,6 +81,7 @@ def test_a_run_keeps_its_settings_unless_told_otherwise(finished: Path) -> None:
     kept = pipeline.resolve_config(finished, settings={"train": {"momentum": 0.5}}, config=None)
     assert (kept.input.size, kept.train.momentum) == (32, 0.5)
     assert pipeline.resolve_config(finished, settings={"preset": "moco"}, config=None).input.size == 224
+    assert pipeline.resolve_config(finished, settings={"networks": "world"}, config=None).input.size == 96
 
 
 @pytest.mark.slow

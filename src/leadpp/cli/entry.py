@@ -9,10 +9,13 @@ from leadpp.cli.parser import (
     COMMANDS,
     UsageError,
     data_parser,
+    demo_parser,
     prepare_parser,
     settings_of,
     top_help,
     unknown_command,
+    world_of,
+    world_parser,
 )
 from leadpp.errors import LeadppError
 
@@ -35,9 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"leadpp: error: {' '.join(str(error).split())}\n")
         return MISTAKE
     except KeyboardInterrupt:
-        sys.stderr.write(
-            "leadpp: interrupted; finished stages are kept; run the same command to go on, a training with --resume\n"
-        )
+        resume = "" if words[:1] == ["demo"] else ", a training with --resume"
+        sys.stderr.write(f"leadpp: interrupted; finished stages are kept; run the same command to go on{resume}\n")
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
@@ -59,7 +61,8 @@ def _dispatch(words: list[str]) -> int:
             raise UsageError("leadpp prototypes: expected `leadpp prototypes build --data DIR --run RUN`")
         rest = rest[1:] if rest[0] == "build" else rest
     try:
-        return _prepare(rest) if command == "prepare" else _run_stages(command, rest)
+        plain = {"demo": _demo, "prepare": _prepare, "world": _world}
+        return plain[command](rest) if command in plain else _run_stages(command, rest)
     except SystemExit as stop:  # argparse leaves so after it has printed the help
         return int(stop.code or 0)
 
@@ -87,6 +90,46 @@ def _prepare(words: list[str]) -> int:
         progress=console_progress(),
     )
     print_results({"prepare": result}, command="prepare", as_json=parsed.json)
+    return OK
+
+
+def _world(words: list[str]) -> int:
+    parsed = world_parser().parse_strictly(words)
+
+    from leadpp.cli.results import print_results
+    from leadpp.engine.console import console_progress
+    from leadpp.engine.runtime import worker_count
+    from leadpp.stages.world import make_world
+
+    result = make_world(
+        parsed.out,
+        species=parsed.species,
+        per_species=parsed.per_species,
+        size=parsed.size,
+        seed=parsed.seed,
+        correlate=parsed.correlate,
+        overwrite=parsed.overwrite,
+        workers=worker_count(parsed.workers),
+        progress=console_progress(),
+    )
+    print_results({"world": result}, command="world", as_json=parsed.json)
+    return OK
+
+
+def _demo(words: list[str]) -> int:
+    parsed = demo_parser().parse_strictly(words)
+
+    from leadpp.config import build_config, merge_settings, read_yaml
+
+    settings = merge_settings(read_yaml(parsed.config) if parsed.config else {}, settings_of(parsed))
+    build_config(settings)  # a mistake shows before the slow imports
+
+    from leadpp import pipeline
+    from leadpp.cli.results import print_demo
+    from leadpp.engine.console import console_progress
+
+    found = pipeline.demo(parsed.run, world=world_of(parsed), settings=settings, progress=console_progress())
+    print_demo(found, as_json=parsed.json)
     return OK
 
 

@@ -23,11 +23,14 @@ DATA_COMMANDS = {
 
 COMMANDS = {
     "run": DATA_COMMANDS["run"],
+    "demo": "draw a small world of birds and run the whole method in it, beside MoCo, with networks that come along",
     "prepare": "turn a downloaded dataset or any folder into a prepared folder",
+    "world": "draw a folder of imaginary birds, with true boxes, masks, attributes and descriptions",
     **{name: text for name, text in DATA_COMMANDS.items() if name != "run"},
 }
 """Every command in the order in which help shows them."""
 
+_JSON_HELP = "print the results as one JSON document on standard output"
 _TOP_TEXT = """\
 usage: leadpp COMMAND [options]
 
@@ -38,7 +41,12 @@ commands:
 
 `leadpp COMMAND --help` lists the options of a command; `leadpp --version` prints the version.
 The main one:  leadpp run --data PHOTOS --run RUN --names NAMES.txt
+To look on:    leadpp demo
 """
+
+
+_ROOT = "settings of the run"
+"""Heading of the settings that belong to no group."""
 
 
 class UsageError(LeadppError):
@@ -101,7 +109,26 @@ def prepare_parser() -> LineParser:
         help="write an ImageFolder of copies, hard links or symbolic links; none (default) writes only the index",
     )
     _add_plain(parser)
-    _add_settings(parser, only=("input",))
+    _add_settings(parser, only=("input", _ROOT))
+    return parser
+
+
+def world_parser() -> LineParser:
+    """Parse ``leadpp world``."""
+    parser = _new_parser("world", COMMANDS["world"], usage="OUT")
+    parser.add_argument("out", type=_path, metavar="OUT", help="the folder to write, new or empty")
+    for flag, default, text in (
+        ("--species", 40, "how many species; they come in families of five look-alikes"),
+        ("--per-species", 50, "photographs of each, half for training and half for testing"),
+        ("--size", 128, "width and height of a photograph in pixels, at least 32"),
+        ("--seed", 0, "decides species, names, descriptions and photographs"),
+        ("--workers", -1, "drawing processes; 0 draws in this one, -1 takes one less than the cores"),
+    ):
+        parser.add_argument(flag, type=int, default=default, metavar="N", help=f"{text}. Default: {default}")
+    correlate = "share of the photographs whose backdrop tells the species, 0 to 1; the others' does not. Default: 0"
+    parser.add_argument("--correlate", type=float, default=0.0, metavar="X", help=correlate)
+    parser.add_argument("--overwrite", action="store_true", help="replace the world that lies in OUT")
+    parser.add_argument("--json", action="store_true", help=_JSON_HELP)
     return parser
 
 
@@ -124,6 +151,31 @@ def data_parser(command: str) -> LineParser:
     _add_plain(parser)
     _add_settings(parser, only=None)
     return parser
+
+
+def demo_parser() -> LineParser:
+    """Parse ``leadpp demo``."""
+    parser = _new_parser("demo", COMMANDS["demo"], usage="[--run DIR]")
+    parser.add_argument(
+        "--run", type=_path, default=Path("demo"), metavar="DIR", help="the folder to fill or to go on with (demo)"
+    )
+    for flag, text in (
+        ("species", "species of the world (40)"),
+        ("per-species", "pictures of each, half of them to train on (50)"),
+        ("size", "side of the pictures in pixels (128)"),
+        ("seed", "the one seed of world and trainings (1000)"),
+    ):
+        parser.add_argument(f"--{flag}", dest=f"world_{flag.replace('-', '_')}", type=int, metavar="N", help=text)
+    parser.add_argument("--epochs", dest="train.epochs", metavar="N", help="the same as --train.epochs")
+    _add_plain(parser)
+    _add_settings(parser, only=tuple(dict.fromkeys(leaf.path[0] for leaf in option_fields() if len(leaf.path) > 1)))
+    return parser
+
+
+def world_of(parsed: argparse.Namespace) -> dict[str, int]:
+    """Collect what was given of the demo's world: ``species``, ``per_species``, ``size`` and ``seed``."""
+    given = {name: getattr(parsed, f"world_{name}") for name in ("species", "per_species", "size", "seed")}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def settings_of(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -152,7 +204,7 @@ def _new_parser(command: str, text: str, *, usage: str) -> LineParser:
 
 def _add_plain(parser: LineParser) -> None:
     parser.add_argument("--config", type=_path, metavar="FILE", help="YAML file of settings; flags go over it")
-    parser.add_argument("--json", action="store_true", help="print the results as one JSON document on standard output")
+    parser.add_argument("--json", action="store_true", help=_JSON_HELP)
     parser.add_argument(
         "--bad-images",
         dest="input.bad_images",
@@ -164,8 +216,8 @@ def _add_plain(parser: LineParser) -> None:
 def _add_settings(parser: LineParser, *, only: tuple[str, ...] | None) -> None:
     groups: dict[str, argparse._ArgumentGroup] = {}
     for leaf in option_fields():
-        name = leaf.path[0] if len(leaf.path) > 1 else "settings of the run"
-        if only is not None and name not in (*only, "settings of the run"):
+        name = leaf.path[0] if len(leaf.path) > 1 else _ROOT
+        if only is not None and name not in only:
             continue
         if name not in groups:
             groups[name] = parser.add_argument_group(name)
@@ -183,7 +235,7 @@ def _add_settings(parser: LineParser, *, only: tuple[str, ...] | None) -> None:
 
 def _metavar(leaf: OptionField) -> str:
     if get_origin(leaf.kind) is Literal:
-        return "{" + ",".join(map(str, get_args(leaf.kind))) + "}"
+        return "{" + ",".join(word for word in map(str, get_args(leaf.kind)) if word) + "}"
     if get_origin(leaf.kind) is tuple:
         return "A,B"
     return {int: "N", float: "X", str: "TEXT", bool: "BOOL"}[leaf.kind]

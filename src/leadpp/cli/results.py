@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _COLUMNS = (
     ("knn", "kNN"),
@@ -46,6 +47,49 @@ def print_results(results: Mapping[str, Any], *, command: str, as_json: bool) ->
             console.print(f"{name}: {_words(result)}", markup=False, soft_wrap=True)
     if bad := _bad_count(results):
         console.print(_BAD_LINE.format(bad), soft_wrap=True)
+
+
+def print_demo(found: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the closing table of the demo, what it took and where its report is.
+
+    Args:
+        found: What :func:`leadpp.pipeline.demo` returned.
+        as_json: The four rows as one JSON list on standard output, the rest on standard error.
+    """
+    report = f"report: {found['report']}"
+    if as_json:
+        sys.stdout.write(json.dumps(found["rows"], indent=2, ensure_ascii=False) + "\n")
+        sys.stderr.write(report + "\n")
+        return
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console.print(_demo_table(found["rows"]))
+    console.print(found["note"], style="dim", soft_wrap=True)
+    seconds = found["seconds"]
+    steps = " · ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
+    minutes, rest = divmod(round(sum(seconds.values())), 60)
+    console.print(f"took: {steps}; together {minutes} min {rest:02d} s", markup=False, soft_wrap=True)
+    console.print(report, markup=False, soft_wrap=True)
+
+
+def _demo_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay the rows of the demo side by side, the best figure of each column in bold."""
+    table = Table(title="Test figures on object crops, in percent")
+    table.add_column("")
+    own = [{**row, "naming": row.get(f"naming_{row['encoder']}")} for row in rows]
+    columns = [(key, word) for key, word in _COLUMNS if not key.startswith("naming")] + [("naming", "naming")]
+    shown = [(key, word) for key, word in columns if any(row.get(key) is not None for row in own)]
+    best = {key: max(row[key] for row in own if row.get(key) is not None) for key, _ in shown}
+    for _, word in shown:
+        table.add_column(word, justify="right")
+    for row in own:
+        table.add_row(row["row"], *(_percent(row.get(key), best=best[key]) for key, _ in shown))
+    return table
+
+
+def _percent(value: float | None, *, best: float) -> Text:
+    if value is None:
+        return Text("–")
+    return Text(f"{100 * value:.1f}", style="bold" if value == best else "")
 
 
 def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> Table:

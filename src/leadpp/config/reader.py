@@ -5,7 +5,7 @@ import dataclasses
 import difflib
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -66,6 +66,25 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 """What each preset sets over the defaults; a file and the command line go over it."""
 
+NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
+    "": {},
+    "world": {
+        "input": {"size": 96},
+        "localize": {
+            "backbone": "builtin:world-backbone",
+            "size": 128,
+            "fit_size": 0,
+            "stages": 2,
+            "upsample": 4,
+            "threshold": 0.35,
+        },
+        "teacher": {"model": "builtin:world-clip"},
+        "student": {"backbone": "builtin:world-backbone"},
+        "train": {"epochs": 8, "batch_size": 32},
+    },
+}
+"""What each set of shipped networks sets over the preset: their names, and sizes that suit them."""
+
 
 _KIND_WORDS: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -92,21 +111,17 @@ def option_fields() -> list[OptionField]:
 def build_config(*layers: Mapping[str, Any]) -> Config:
     """Build the tree from nested mappings; later ones go over earlier ones, and all over the preset they name.
 
+    The networks that they name stand between: over the preset, under every layer.
+
     Args:
         layers: Mappings as YAML gives them, for instance the file's and the command line's.
 
     Raises:
         ConfigError: An unknown key (the closest is shown), a wrong type or a value out of range.
     """
-    preset = "lead++"
-    for layer in layers:
-        preset = layer.get("preset", preset)
-    if not isinstance(preset, str) or preset not in PRESETS:
-        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
-    merged: dict[str, Any] = {}
-    for layer in (PRESETS[preset], *layers):
-        _merge(merged, layer)
-    return _build(Config, merged, ())
+    preset = _named("preset", PRESETS, layers, usual="lead++")
+    networks = _named("networks", NETWORKS, layers, usual="")
+    return _build(Config, merge_settings(preset, networks, *layers), ())
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -128,6 +143,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def merge_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested settings over one another, later ones over earlier ones; dashes in names become underscores."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        _merge(merged, layer)
+    return merged
+
+
 def to_mapping(config: "DataclassInstance") -> dict[str, Any]:
     """Turn a tree or one of its groups into plain values, in the order of its fields."""
     return {
@@ -140,6 +163,22 @@ def to_mapping(config: "DataclassInstance") -> dict[str, Any]:
 def write_yaml(config: Config) -> str:
     """Return the resolved tree as YAML that :func:`read_yaml` and :func:`build_config` turn into the same tree."""
     return yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _named(
+    name: str, choices: Mapping[str, Mapping[str, Any]], layers: Sequence[Mapping[str, Any]], *, usual: str
+) -> Mapping[str, Any]:
+    """Return the settings behind the word that the last layer to give ``name`` gives it."""
+    word = next((layer[name] for layer in reversed(layers) if name in layer), usual)
+    if not isinstance(word, str) or word not in choices:
+        raise ConfigError(f"{name} must be {_one_of(choices)}, got {word!r}")
+    return choices[word]
+
+
+def _one_of(words: Iterable[object]) -> str:
+    """Say what may be chosen; the empty word stands for none and may be left out."""
+    shown = [str(word) for word in words if word != ""]
+    return f"one of {', '.join(shown)}" if len(shown) > 1 else shown[0]
 
 
 def _leaves(node: type, path: tuple[str, ...]) -> Iterator[OptionField]:
@@ -216,7 +255,7 @@ def _convert(value: object, kind: object, path: tuple[str, ...]) -> object:
             value = "yes" if value else "no"
         if value in get_args(kind):
             return value
-        raise ConfigError(f"{'.'.join(path)} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}")
+        raise ConfigError(f"{'.'.join(path)} must be {_one_of(get_args(kind))}, got {value!r}")
     if origin is tuple:
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, list | tuple):

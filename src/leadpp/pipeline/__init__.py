@@ -1,6 +1,7 @@
 """The order of the stages: what each depends on, what is skipped and why, and what a run folder remembers."""
 
+from leadpp.pipeline.demonstrating import demo
 from leadpp.pipeline.job import STAGES, Job, Texts
 from leadpp.pipeline.running import resolve_config, run
 
-__all__ = ["STAGES", "Job", "Texts", "resolve_config", "run"]
+__all__ = ["STAGES", "Job", "Texts", "demo", "resolve_config", "run"]

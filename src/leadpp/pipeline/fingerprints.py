@@ -17,7 +17,7 @@ from leadpp.data.index import ImageIndex
 from leadpp.io.artifacts import file_digest
 from leadpp.models.builtin import local_name
 from leadpp.models.weights import LOCAL_PREFIX
-from leadpp.pipeline.job import BOXES, PROTOTYPES, Job
+from leadpp.pipeline.job import BOXES, COMPARISON, PROTOTYPES, Job
 from leadpp.pipeline.memory import Memory
 
 _WITHOUT_EFFECT = {
@@ -37,6 +37,16 @@ def fingerprint(job: Job, index: ImageIndex, name: str) -> str:
     """
     parts = {"code": __version__, "stage": name, "seed": job.config.seed, **_PARTS[name](job, index)}
     return _digest(parts)
+
+
+def network_digests(config: Config) -> list[object]:
+    """Name the networks of a run by their words and, where they lie on disk, by the bytes of their files.
+
+    Raises:
+        WeightsError: A shipped network is named that is missing from the installation.
+    """
+    taught = _teacher(config) if config.teacher.use != "no" else None
+    return [_network(config.localize.backbone), _network(config.student.backbone), taught]
 
 
 def sees_objects(config: Config) -> bool:
@@ -95,9 +105,10 @@ def _evaluate(job: Job, index: ImageIndex) -> dict[str, object]:
 
 
 def _report(job: Job, index: ImageIndex) -> dict[str, object]:
-    groups = [item.name for item in dataclasses.fields(job.config) if item.name not in ("preset", "seed")]
+    groups = [item.name for item in dataclasses.fields(job.config) if item.name not in ("preset", "networks", "seed")]
     stages = {name: stage["fingerprint"] for name, stage in Memory(job.run).stages.items() if name != "report"}
-    return {"data": index.digest(), "settings": _settings(job.config, *groups), "stages": stages}
+    known = {"data": index.digest(), "settings": _settings(job.config, *groups), "stages": stages}
+    return known | ({"beside": _file(job.run / COMPARISON)} if (job.run / COMPARISON).exists() else {})
 
 
 _PARTS = {

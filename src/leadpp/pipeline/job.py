@@ -11,6 +11,7 @@ STAGES = ("localize", "prototypes", "train", "evaluate", "report")
 
 PROTOTYPES = "prototypes.safetensors"
 BOXES = "boxes.parquet"
+COMPARISON = "comparison.json"
 
 
 @dataclass(frozen=True, kw_only=True)

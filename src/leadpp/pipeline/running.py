@@ -80,24 +80,38 @@ def run(
         write_crops=write_crops,
         progress=progress or SilentProgress(),
     )
-    return _run_job(job, [name for name in STAGES if name in stages])
+    return run_job(job, [name for name in STAGES if name in stages])
 
 
 def resolve_config(run: Path, *, settings: Mapping[str, Any], config: Path | None) -> Config:
     """Build the settings of a run: those it already has, or a file's, with the given ones over them.
 
-    A run folder's own ``config.yaml`` is the base unless a file or a preset is given.
+    A run folder's own ``config.yaml`` is the base unless a file, a preset or networks are given.
     """
     layers: list[Mapping[str, Any]] = []
     own = run / "config.yaml"
     if config is not None:
         layers.append(read_yaml(config))
-    elif "preset" not in settings and own.is_file():
+    elif not {"preset", "networks"} & settings.keys() and own.is_file():
         layers.append(read_yaml(own))
     return build_config(*layers, settings)
 
 
-def _run_job(job: Job, stages: Sequence[str]) -> dict[str, Any]:
+def run_job(job: Job, stages: Sequence[str], *, headings: Sequence[str] = ()) -> dict[str, Any]:
+    """Run stages as :func:`run` does, with settings that are ready.
+
+    Args:
+        job: What is run; its settings are taken as they are, whatever the run folder's own are.
+        stages: Some of :data:`STAGES`, in their order.
+        headings: What stands before the news of each stage, one a stage; counted from 1 when left out.
+
+    Returns:
+        Results by stage, ready for JSON; ``"index"`` comes first.
+
+    Raises:
+        LeadppError: Anything the user can mend; finished stages stay finished.
+    """
+    headings = headings or [f"[{number}/{len(stages)}] {name}" for number, name in enumerate(stages, start=1)]
     pick_device(job.config.train.device)
     _check_folders(job)
     job = _with_remembered(job)
@@ -106,8 +120,7 @@ def _run_job(job: Job, stages: Sequence[str]) -> dict[str, Any]:
     with exclusive(job.run), _settings_kept(job):
         _own_index(job, index, previous=previous)
         results: dict[str, Any] = {"index": _index_summary(index)}
-        for number, name in enumerate(stages, start=1):
-            heading = f"[{number}/{len(stages)}] {name}"
+        for name, heading in zip(stages, headings, strict=True):
             reason = "" if len(stages) == 1 else _why_not(job, index, name)
             if reason:
                 job.progress.note(f"{heading}: left out, {reason}")

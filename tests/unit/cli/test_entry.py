@@ -1,11 +1,12 @@
 import json
+from typing import Any
 
 import pytest
 
 from leadpp import __version__
 from leadpp.cli import main
-from leadpp.cli.parser import DATA_COMMANDS, data_parser, prepare_parser, settings_of
-from leadpp.cli.results import print_results
+from leadpp.cli.parser import DATA_COMMANDS, data_parser, demo_parser, prepare_parser, settings_of, world_of
+from leadpp.cli.results import print_demo, print_results
 from leadpp.config import build_config, option_fields
 
 
@@ -28,13 +29,16 @@ def test_help_and_version(words: list[str], code: int, out: str, capsys: pytest.
     ("words", "expected"),
     [
         (["rum"], "did you mean 'run'?"),
-        (["xyz"], "the commands are run, prepare"),
+        (["xyz"], "the commands are run, demo, prepare"),
         (["train", "--data", "d"], "required: --run"),
         (["train", "--data", "d", "--run", "r", "--names", "n"], "unknown argument '--names'"),
         (["train", "--data", "d", "--run", "r", "extra"], "unknown argument 'extra'"),
         (["run", "--data", "d", "--run", "r", "--train.epoch=3"], "--train.epochs"),
         (["prepare", "cubs", "a", "b"], "invalid choice: 'cubs'"),
         (["prototypes"], "prototypes build"),
+        (["demo", "--runs", "d"], "closest: --run"),
+        (["demo", "--networks", "world"], "unknown argument '--networks'"),
+        (["run", "--data", "d", "--run", "r", "--networks", "moon"], "networks must be world"),
         (["train", "--data", "d", "--run", "r", "--train.epochs", "["], "whole number"),
     ],
 )
@@ -84,6 +88,70 @@ def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert "0.500" in out
     assert "corloc 0.9123" in out
     assert out.splitlines()[-1].startswith("2 files could not be read")
+
+
+def demo_results() -> dict[str, Any]:
+    figures = {"backbone": (0.5, 0.25), "teacher": (0.4, 0.3), "moco": (0.55, 0.3), "lead++": (0.6, 0.2)}
+    encoders = {"backbone": "frozen", "teacher": "teacher", "moco": "student", "lead++": "student"}
+    rows = [
+        {"row": name, "encoder": encoders[name], "feature": "gap", "set": "crop", "knn": knn, "map": precision}
+        for name, (knn, precision) in figures.items()
+    ]
+    rows[1]["naming_teacher"] = 0.5
+    rows[3] |= {"naming_student": 0.625, "naming_teacher": 0.5}
+    return {
+        "rows": rows,
+        "report": "d/report.html",
+        "seconds": {"world": 70.4, "train": 50.0},
+        "note": "A drawn world.",
+    }
+
+
+def test_the_demo_prints_a_table_or_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = demo_results()
+    print_demo(found, as_json=True)
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == found["rows"]
+    assert captured.err == "report: d/report.html\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    print_demo(found, as_json=False)
+    out = capsys.readouterr().out
+    bold = [word.split("\x1b[0m")[0].strip() for word in out.split("\x1b[1m")]
+    assert [word for word in bold if word[:1].isdigit()] == [
+        "30.0",
+        "30.0",
+        "60.0",
+        "62.5",
+    ]  # the best of a column, both where two are equal
+    lines = out.splitlines()
+    assert [cell.strip() for cell in next(line for line in lines if "backbone" in line).split("│")[1:-1]] == [
+        "backbone", "50.0", "25.0", "–",
+    ]  # fmt: skip
+    assert "took: world 70 s · train 50 s; together 2 min 00 s" in lines
+    assert any("A drawn world." in line for line in lines)
+    assert lines[-1] == "report: d/report.html"
+
+
+def test_the_demo_reads_its_world_and_settings() -> None:
+    parsed = demo_parser().parse_strictly(
+        ["--species", "3", "--seed", "7", "--epochs", "2", "--evaluate.probe-views", "1"]
+    )
+    assert world_of(parsed) == {"species": 3, "seed": 7}
+    assert settings_of(parsed) == {"train": {"epochs": 2}, "evaluate": {"probe_views": 1}}
+    assert str(parsed.run) == "demo"
+
+
+def test_ctrl_c_in_the_demo_promises_no_resume(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("leadpp.pipeline.demo", stop)
+    assert main(["demo"]) == 130
+    said = capsys.readouterr().err
+    assert "run the same command to go on" in said
+    assert "--resume" not in said
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,16 @@ from typing import Any
 import pytest
 import yaml
 
-from leadpp.config import PRESETS, build_config, option_fields, read_yaml, to_mapping, write_yaml
+from leadpp.config import (
+    NETWORKS,
+    PRESETS,
+    build_config,
+    merge_settings,
+    option_fields,
+    read_yaml,
+    to_mapping,
+    write_yaml,
+)
 from leadpp.errors import ConfigError
 
 
@@ -23,6 +32,25 @@ def test_later_layers_go_over_earlier_ones_and_all_over_the_preset() -> None:
 
 def test_the_last_named_preset_is_the_base() -> None:
     assert build_config({"preset": "paper"}, {"preset": "moco"}).train.key_update == "step"
+
+
+def test_networks_stand_over_the_preset_and_under_every_layer() -> None:
+    config = build_config({"networks": "world", "preset": "paper"}, {"train": {"epochs": 3}})
+    assert (config.networks, config.student.backbone) == ("world", "builtin:world-backbone")
+    assert (config.localize.backbone, config.teacher.model) == ("builtin:world-backbone", "builtin:world-clip")
+    assert (config.input.size, config.localize.size, config.localize.fit_size) == (96, 128, 0)
+    assert (config.train.epochs, config.train.batch_size) == (3, 32)
+    assert config.train.key_update == "forward"
+    file = {"networks": "world", "input": {"size": 64}}
+    assert build_config(file).input.size == 64
+    assert build_config(file, {"networks": ""}).student.backbone == "resnet50.tv_in1k"
+
+
+@pytest.mark.parametrize("networks", sorted(NETWORKS))
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_every_preset_has_settings_for_every_networks(preset: str, networks: str) -> None:
+    config = build_config({"preset": preset, "networks": networks})
+    assert build_config(yaml.safe_load(write_yaml(config))) == config
 
 
 def test_dashes_and_underscores_are_the_same() -> None:
@@ -49,6 +77,8 @@ def test_dashes_and_underscores_are_the_same() -> None:
         ({"evaluate": {"sets": "whole,half"}}, ["evaluate.sets", "'half'"]),
         ({"preset": "best"}, ["preset", "lead++"]),
         ({"preset": ["lead"]}, ["preset"]),
+        ({"networks": "moon"}, ["networks must be world, got 'moon'"]),
+        ({"networks": None}, ["networks must be world"]),
         ({"loss": {"alpha": -1}}, ["loss.alpha", "0 or more"]),
         ({"localize": {"threshold": 1.0}}, ["localize.threshold", "[0, 1)"]),
         ({"text": {"template": "a photo"}}, ["text.template", "{}"]),
@@ -59,6 +89,14 @@ def test_mistakes_are_named(settings: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         build_config(settings)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_merging_settings_leaves_the_layers_alone() -> None:
+    low, high = {"train": {"batch-size": 4, "epochs": 1}}, {"train": {"epochs": 2}, "seed": 3}
+    merged = merge_settings(low, high)
+    assert merged == {"train": {"batch_size": 4, "epochs": 2}, "seed": 3}
+    merged["train"]["epochs"] = 9
+    assert (low["train"]["epochs"], high["train"]) == (1, {"epochs": 2})
 
 
 def test_numbers_that_yaml_leaves_as_text_are_numbers() -> None:

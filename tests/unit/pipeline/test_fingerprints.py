@@ -211,6 +211,15 @@ def test_the_report_follows_every_stage(run: Path) -> None:
     assert changed(run, change) == {"report"}
 
 
+def test_the_report_follows_the_runs_beside_it(run: Path) -> None:
+    def change() -> tuple[Job, ImageIndex]:
+        (run / "comparison.json").write_text("others")
+        return job(run), INDEX
+
+    assert changed(run, change) == {"report"}
+    assert changed(run, lambda: ((run / "comparison.json").write_text("more"), (job(run), INDEX))[1]) == {"report"}
+
+
 def test_the_temperature_of_names_counts_where_nothing_is_measured(run: Path) -> None:
     bare = dataclasses.replace(
         INDEX, classes=(), records=tuple(dataclasses.replace(item, label=None) for item in INDEX.records)

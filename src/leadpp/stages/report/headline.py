@@ -1,4 +1,7 @@
-"""The section of figures: the headline, the full table with differences to the frozen network, and the protocol."""
+"""The section of figures: the headline, the full table with differences to the frozen network, and the protocol.
+
+Where the run was compared with others, their rows stand in the table too, and bars show all of them side by side.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,19 +32,22 @@ _EXPLAINED = {
     "naming": "share of photographs whose nearest prototype is their class",
 }
 _TILES = ("knn", "probe_heldout", "rank1", "map")
+_BARRED = ("knn", "probe_heldout", "rank1", "map", "purity10", "cluster_accuracy", "nmi", "naming_student")
 
 
 def headline(material: Material) -> dict[str, Any]:
     """Make the figures of all encoders side by side, with their differences to the frozen network."""
-    rows = [{**row, **_named(row)} for row in material.rows]
-    if not rows:
+    if not material.rows:
         raise Absent("evaluation.json has no rows.")
+    rows = [{**row, **_named(row)} for row in [*material.rows, *material.beside]]
     columns = {key: title for key, title in _COLUMNS.items() if any(is_figure(row.get(key)) for row in rows)}
     sets = list(dict.fromkeys(row["set"] for row in rows))
     groups = [{"set": name, "rows": _group([row for row in rows if row["set"] == name], columns)} for name in sets]
     rest = sorted({key for row in rows for key, value in row.items() if is_figure(value)} - set(_COLUMNS))
     return {
         "tiles": _tiles(rows),
+        "bars": _bars(rows, columns, ours=material.config.preset) if material.beside else None,
+        "note": material.comparison["note"],
         "columns": list(columns.values()),
         "groups": groups,
         "explained": {k: v for k, v in _EXPLAINED.items() if k in columns.values()},
@@ -99,6 +105,30 @@ def _tiles(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"of": f"{_title(first)}, {first['set']}", "tiles": tiles}
 
 
+def _bars(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, ours: str) -> dict[str, Any]:
+    """Show what each network makes of the same pictures, one group of bars a figure, this run's student last."""
+    sets = [row["set"] for row in rows]
+    set_ = "crop" if "crop" in sets else sets[0]
+    own = {"frozen": "backbone", "teacher": "teacher"}
+    named = [
+        (row.get("row") or own.get(row["encoder"], ours), row)
+        for row in rows
+        if row["set"] == set_ and row["feature"] in ("gap", "embedding")
+    ]
+    named.sort(key=lambda pair: {"backbone": 0, "teacher": 1, ours: 3}.get(pair[0], 2))
+    figures = []
+    for key in _BARRED:
+        there = [(name, row[key]) for name, row in named if is_figure(row.get(key))]
+        if key in columns and there:
+            best = max(value for _, value in there)
+            bars = [
+                {"name": name, "text": percent(value), "share": round(100 * value, 1), "best": value == best}
+                for name, value in there
+            ]
+            figures.append({"name": columns[key], "bars": bars})
+    return {"set": set_, "ours": ours, "figures": figures}
+
+
 def _change(value: float, frozen: float) -> dict[str, str]:
     points = round(100 * (value - frozen), 1)
     direction = "same" if points == 0 else "up" if points > 0 else "down"
@@ -121,4 +151,4 @@ def _protocols(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _title(row: Mapping[str, Any]) -> str:
-    return f"{row['encoder']} · {row['feature']}"
+    return f"{row.get('row') or row['encoder']} · {row['feature']}"

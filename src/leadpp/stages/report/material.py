@@ -88,6 +88,17 @@ class Material:
         return rows
 
     @functools.cached_property
+    def comparison(self) -> dict[str, Any]:
+        """What ``comparison.json`` tells of other runs: ``note`` and ``runs``; empty where there is none."""
+        path = self.run / "comparison.json"
+        return read_json(path, kind="comparison") if path.exists() else {"note": "", "runs": []}
+
+    @functools.cached_property
+    def beside(self) -> list[dict[str, Any]]:
+        """The rows of other runs, each with the name of its run as ``row``."""
+        return [{**row, "row": run["row"]} for run in self.comparison["runs"] for row in run["rows"]]
+
+    @functools.cached_property
     def photographs(self) -> dict[str, dict[str, Any]]:
         """What ``photographs.parquet`` says of each photograph (cluster, names, scores), by path."""
         path = self.run / "photographs.parquet"

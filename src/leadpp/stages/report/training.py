@@ -55,9 +55,14 @@ def curves(material: Material) -> dict[str, Any]:
     steps = [line for line in material.metrics if line.get("event") == "step"]
     epochs = [line for line in material.metrics if line.get("event") == "epoch"]
     monitors = [line for line in material.metrics if line.get("event") == "monitor"]
+    others = {run["row"]: run["monitor"] for run in material.comparison["runs"]}
     told = {key for line in steps for key in line} - {"epoch"}
     rest = [{key: value for key, value in line.items() if key not in told} for line in epochs]
-    charts = [*_charts(monitors, across="epoch"), *_charts(steps, across="step"), *_charts(rest, across="epoch")]
+    charts = [
+        *_charts(monitors, across="epoch", ours=material.config.preset, others=others),
+        *_charts(steps, across="step"),
+        *_charts(rest, across="epoch"),
+    ]
     if not charts:
         raise Absent("metrics.jsonl holds no figures yet: train writes them.")
     order = {name: place for place, name in enumerate(_TITLES)}
@@ -65,16 +70,32 @@ def curves(material: Material) -> dict[str, Any]:
     return {"charts": charts[:_SHOWN], "more": charts[_SHOWN:]}
 
 
-def _charts(lines: Sequence[Mapping[str, Any]], *, across: str) -> list[dict[str, Any]]:
+def _charts(
+    lines: Sequence[Mapping[str, Any]],
+    *,
+    across: str,
+    ours: str = "",
+    others: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> list[dict[str, Any]]:
+    """Make a chart of each figure of the lines, with the same figure of other runs beside it."""
     found = {key for line in lines for key, value in line.items() if is_figure(value)} - _NOT_CURVES
     charts = []
     for key in sorted(found):
-        points = [(line.get(across, place), line[key]) for place, line in enumerate(lines) if is_figure(line.get(key))]
-        series = Series(name=key, xs=[float(x) for x, _ in points], ys=[float(y) for _, y in points])
+        series = _series(lines, key, across=across, name=ours or key)
+        beside = [_series(told, key, across=across, name=name) for name, told in (others or {}).items()]
         title = _TITLES.get(key, key.replace("_", " "))
-        chart = line_chart([series], label=f"{title} over {across}s", x_label=across)
+        chart = line_chart([series, *filter(_drawn, beside)], label=f"{title} over {across}s", x_label=across)
         charts.append({"key": key, "title": title, "last": number(series.ys[-1]), "chart": chart})
     return charts
+
+
+def _series(lines: Sequence[Mapping[str, Any]], key: str, *, across: str, name: str) -> Series:
+    points = [(line.get(across, place), line[key]) for place, line in enumerate(lines) if is_figure(line.get(key))]
+    return Series(name=name, xs=[float(x) for x, _ in points], ys=[float(y) for _, y in points])
+
+
+def _drawn(series: Series) -> bool:
+    return bool(series.xs)
 
 
 def _summary(summary: object) -> str:

@@ -57,4 +57,4 @@ def shown(value: object) -> str:
         return ", ".join(map(shown, value)) or "none"
     if isinstance(value, Mapping):
         return ", ".join(f"{str(key).replace('_', ' ')} {shown(inner)}" for key, inner in value.items()) or "none"
-    return str(value)
+    return str(value) or EN_DASH

@@ -81,6 +81,55 @@ def test_figures_without_a_column_are_kept(material: Material) -> None:
     assert table["rest"][0][2][0] == "0.1"
 
 
+def compare(run: Path) -> None:
+    """Put a run beside this one that was better at kNN and worse at mAP."""
+    rows = [
+        {"encoder": "student", "feature": "gap", "set": set_, "knn": 1.0, "map": 0.25, "protocol": {"view": "squeeze"}}
+        for set_ in ("whole", "crop")
+    ]
+    monitor = [{"event": "monitor", "epoch": 1, "knn": 0.25}, {"event": "monitor", "epoch": 2, "knn": 0.75}]
+    runs = [{"row": "moco", "rows": rows, "monitor": monitor}]
+    write_json(run / "comparison.json", {"note": "Drawn & not real.", "runs": runs}, kind="comparison")
+
+
+def test_runs_beside_this_one_stand_in_the_table_under_their_names(run: Path, material: Material) -> None:
+    assert headline.headline(material)["bars"] is None
+    compare(run)
+    table = headline.headline(dataclasses.replace(material))
+    assert [row["title"] for row in table["groups"][1]["rows"]][-1] == "moco · gap"
+    knn, _, naming = table["groups"][1]["rows"][-1]["cells"]
+    assert (knn["text"], knn["best"], knn["change"]["text"]) == ("100.0", True, "+25.0")
+    assert naming["text"] == "–"
+    assert table["tiles"]["of"] == "student · gap, whole"
+    assert table["note"] == "Drawn & not real."
+
+
+def test_bars_show_every_network_on_crops_with_this_runs_student_last(run: Path, material: Material) -> None:
+    compare(run)
+    bars = headline.headline(material)["bars"]
+    assert (bars["set"], bars["ours"]) == ("crop", "lead++")
+    shown = {f["name"]: [(bar["name"], bar["text"], bar["best"]) for bar in f["bars"]] for f in bars["figures"]}
+    assert shown == {
+        "kNN": [
+            ("backbone", "75.0", False), ("teacher", "25.0", False), ("moco", "100.0", True), ("lead++", "87.5", False),
+        ],
+        "mAP": [
+            ("backbone", "62.5", True), ("teacher", "12.5", False), ("moco", "25.0", False), ("lead++", "50.0", False),
+        ],
+        "naming": [("teacher", "33.3", False), ("lead++", "44.4", True)],
+    }  # fmt: skip
+    assert bars["figures"][0]["bars"][0]["share"] == 75.0
+
+
+def test_what_watched_both_trainings_is_one_chart_of_two_lines(run: Path, material: Material) -> None:
+    compare(run)
+    charts = {chart["key"]: chart for chart in training.curves(material)["charts"]}
+    assert charts["knn"]["chart"].count("<polyline") + charts["knn"]["chart"].count("<circle") == 2
+    assert all(f"</i>{name}</li>" in charts["knn"]["chart"] for name in ("lead++", "moco"))
+    assert charts["knn"]["last"] == "0.5"
+    assert "<li>" not in charts["loss"]["chart"]
+
+
 def test_curves_come_from_steps_epochs_and_monitors_without_repetition(material: Material) -> None:
     curves = training.curves(material)
     titles = [chart["title"] for chart in [*curves["charts"], *curves["more"]]]
@@ -244,12 +293,12 @@ def test_prototypes_without_names_and_texts_are_numbered(run: Path, index: Image
 def test_settings_mark_what_differs_from_the_defaults(material: Material) -> None:
     changed = with_config(material, train=TrainConfig(epochs=7))
     shown = setup.settings(changed)
-    assert shown["plain"] == {"preset": "lead++", "seed": "123"}
+    assert shown["plain"] == {"preset": "lead++", "networks": "–", "seed": "123"}
     train = {name: (value, differs) for name, value, differs in shown["groups"]["train"]}
     assert train["epochs"] == ("7", True)
     assert train["batch_size"] == ("64", False)
     assert {name: value for name, value, _ in shown["groups"]["evaluate"]}["sets"] == "whole, crop"
-    assert set(shown["groups"]) == {f.name for f in dataclasses.fields(Config)} - {"preset", "seed"}
+    assert set(shown["groups"]) == {f.name for f in dataclasses.fields(Config)} - {"preset", "networks", "seed"}
 
 
 def test_the_environment_is_flat(material: Material) -> None:
