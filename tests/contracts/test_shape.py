@@ -43,7 +43,13 @@ def test_nothing_unpickles() -> None:
     assert all("weights_only=True" in line for line in loads)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["prepare", "--help"], ["--version"], ["trian"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"], ["run", "--help"], ["prepare", "--help"], ["world", "--help"], ["--version"], ["trian"],
+        ["world", "w", "--species", "many"],
+    ],
+)  # fmt: skip
 def test_help_and_mistakes_need_no_heavy_imports(words: list[str]) -> None:
     code = f"import sys; from leadpp.cli import main; main({words!r}); print(sorted(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from leadpp.cli import main
+from leadpp.stages.world import make_world
 from tools.draw_demo import draw_demo, draw_photos
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -18,6 +19,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (out / "settings.yaml").write_text(
         settings.replace("size: 64", "size: 32").replace("batch_size: 16", "batch_size: 8")
     )
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world of four species with eight pictures of 48 pixels each, half of them for testing."""
+    out: Path = tmp_path_factory.mktemp("world") / "birds"
+    make_world(out, species=4, per_species=8, size=48, seed=11)
     return out
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import signal
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -104,7 +105,7 @@ def _take_in_pool(orders: Sequence[Order], *, workers: int) -> Generator[Photogr
         initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is this process's to handle
     )
     try:
-        with _interrupts_blocked():  # processes that start now inherit it, until they ignore Ctrl-C themselves
+        with _interrupts_held():
             photographs = pool.map(take, orders, chunksize=_CHUNK)
         yield from photographs
     except BrokenProcessPool as error:
@@ -116,12 +117,22 @@ def _take_in_pool(orders: Sequence[Order], *, workers: int) -> Generator[Photogr
 
 
 @contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while processes start: half-started ones could not be stopped without a noise.
+
+    The processes inherit the mask, until they ignore Ctrl-C themselves; the handler is for those of this process's
+    threads that have no mask, and would let the interruption through to it.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    arrived: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: arrived.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+    if arrived:
+        signal.raise_signal(signal.SIGINT)

@@ -1,0 +1,81 @@
+"""``leadpp world`` from the command line, and what follows on the folder that it writes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Cli
+
+
+def test_a_world_from_the_command_line(tmp_path: Path, tiny_world: Path, cli: Cli) -> None:
+    words = ("world", tmp_path / "w", "--species", 4, "--per-species", 8, "--size", 48, "--seed", 11)
+    code, out, err = cli(*words, "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["species"], told["train"], told["test"], told["correlate"]) == (4, 16, 16, 0)
+    assert told["digest"] == json.loads((tiny_world / "world.json").read_text())["digest"]
+    code, out, err = cli(*words)
+    assert (code, out) == (2, "")
+    assert "--overwrite" in err
+    code, out, err = cli(*words, "--overwrite", "--correlate", "1")
+    assert code == 0, err
+    assert "train 16, test 16" in " ".join(out.split())
+    assert json.loads((tmp_path / "w" / "world.json").read_text())["digest"] != told["digest"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--species", "0"], "--species must be at least 1, got 0"),
+        (["--per-species", "-1"], "--per-species must be at least 1, got -1"),
+        (["--size", "16"], "--size must be at least 32, got 16"),
+        (["--species", "10000000000"], "at most"),
+        (["--correlate", "2"], "from 0 to 1"),
+        (["--species", "few"], "invalid int value: 'few'"),
+        (["--specie", "3"], "--species"),
+    ],
+)
+def test_mistakes(words: list[str], said: str, tmp_path: Path, cli: Cli) -> None:
+    code, out, err = cli("world", tmp_path / "w", *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("leadpp: error: ")
+    assert len(err.splitlines()) == 1
+    assert said in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_words_and_boxes_of_a_world_are_taken(tiny_world: Path, demo: Path, tmp_path: Path, cli: Cli) -> None:
+    words = ("--data", tiny_world, "--run", tmp_path / "run", "--config", demo / "settings.yaml")
+    code, out, err = cli("localize", *words, "--json")
+    assert code == 0, err
+    assert 0 <= json.loads(out)["corloc"] <= 1
+    assert "left out" not in err
+    code, out, err = cli("prototypes", "build", *words, "--descriptions", tiny_world / "descriptions.csv", "--json")
+    assert code == 0, err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_control_c_leaves_nothing(workers: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "leadpp", "world", str(tmp_path / "w"), "--per-species", "5000"]
+    with subprocess.Popen(
+        [*command, "--workers", workers], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while process.poll() is None:
+            if len(children.read_text().split()) >= 2 if workers != "0" else list(tmp_path.rglob("*.jpg")):
+                break
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the drawing processes too
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, ""), err
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("leadpp: interrupted")
+    assert not list(tmp_path.iterdir())
