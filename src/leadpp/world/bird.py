@@ -101,7 +101,7 @@ def breast_marks(species: Species, frame: Frame, coat: Coat, rng: np.random.Gene
         t, v = _rows(6 if spotted else 4, first=-0.06, last=0.6, top=-0.25 - frame.roll, step=0.31, shift=0.15)
         t, v = floats(t + rng.normal(0, 0.02, t.shape)), floats(v + rng.normal(0, 0.02, t.shape))
         if spotted:
-            spot = 0.01 + 0.125 * float(np.hypot(frame.spine[:, 2], frame.spine[:, 3]).max())
+            spot = 0.012 + 0.1 * float(np.hypot(frame.spine[:, 2], frame.spine[:, 3]).max())
             marks = frame.at(frame.body(t), v)[:, None] + ellipse((0, 0), across=spot, down=spot, corners=10)
         else:
             marks = _streaks(frame, t, v, reach=0.25)
