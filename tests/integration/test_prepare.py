@@ -10,15 +10,17 @@ from tests.integration.conftest import Cli
 
 @pytest.mark.slow
 @pytest.mark.parametrize("materialize", ["none", "copy", "hard", "soft"])
-def test_a_prepared_folder_is_data_with_its_boxes(materialize: str, demo: Path, tmp_path: Path, cli: Cli) -> None:
+def test_a_prepared_folder_is_data_with_its_boxes(
+    materialize: str, tiny_world: Path, demo: Path, tmp_path: Path, cli: Cli
+) -> None:
     out = tmp_path / "prepared"
-    words = ("prepare", "folder", demo / "photos", out, "--materialize", materialize)
+    words = ("prepare", "folder", tiny_world, out, "--materialize", materialize)
     code, printed, err = cli(*words, "--json")
     assert code == 0, err
     told = json.loads(printed)
-    assert (told["classes"], told["train"], told["test"], told["bad"]) == (6, 36, 18, 0)
+    assert (told["classes"], told["train"], told["test"], told["bad"]) == (4, 16, 16, 0)
     pictures = [path for path in out.rglob("*.jpg") if path.is_symlink() == (materialize == "soft")]
-    assert len(pictures) == (0 if materialize == "none" else 54)
+    assert len(pictures) == (0 if materialize == "none" else 32)
     code, printed, err = cli(
         "localize", "--data", out, "--run", tmp_path / "run", "--config", demo / "settings.yaml", "--json"
     )
@@ -26,13 +28,13 @@ def test_a_prepared_folder_is_data_with_its_boxes(materialize: str, demo: Path, 
     assert json.loads(printed)["corloc"] >= 0
 
 
-def test_mistakes_of_prepare(demo: Path, tmp_path: Path, cli: Cli) -> None:
+def test_mistakes_of_prepare(tiny_world: Path, tmp_path: Path, cli: Cli) -> None:
     for words, expected in (
         (("folder", tmp_path / "none", tmp_path / "out"), "none"),
-        (("cub", demo / "photos", tmp_path / "out"), "images.txt"),
-        (("folder", demo / "photos", demo / "photos" / "out"), "out"),
-        (("folder", demo / "photos", tmp_path / "out", "--boxes", tmp_path / "no.csv"), "no.csv"),
-        (("folder", demo / "photos", tmp_path / "out", "--config", tmp_path / "no.yaml"), "no.yaml"),
+        (("cub", tiny_world, tmp_path / "out"), "images.txt"),
+        (("folder", tiny_world, tiny_world / "out"), "out"),
+        (("folder", tiny_world, tmp_path / "out", "--boxes", tmp_path / "no.csv"), "no.csv"),
+        (("folder", tiny_world, tmp_path / "out", "--config", tmp_path / "no.yaml"), "no.yaml"),
     ):
         code, out, err = cli("prepare", *words)
         assert (code, out) == (2, ""), err
