@@ -6,14 +6,16 @@ STAMP := $(VENV)/.installed-$(shell sha256sum pyproject.toml | cut -c1-16)
 LINTED := src tests tools benchmarks
 UNIT := -m "not slow" tests/unit tests/golden tests/contracts src
 DEMO ?= demo
+CLAIMS ?= claims
 
 export PYTHONWARNINGS ?= default
-.PHONY: help install format lint types layers unit test check demo clean
+.PHONY: help install format lint types layers unit test check demo claims claims-quick clean
 
 help:
 	@echo "make demo    set everything up and run the whole method on a small drawn folder"
 	@echo "make test    set everything up and run the tests"
 	@echo "make check   format, lint, types, layers, then the tests"
+	@echo "make claims  measure every claim of the method; hours, and goes on where it stopped (claims-quick: 20 minutes)"
 	@echo "make format  rewrite the code in the house format"
 
 install: $(STAMP)
@@ -56,6 +58,14 @@ demo: install
 	$(BIN)/python -m tools.draw_demo $(DEMO)
 	$(BIN)/leadpp run --data $(DEMO)/photos --run $(DEMO)/run --names $(DEMO)/names.txt --config $(DEMO)/settings.yaml
 	@echo "Open $(DEMO)/run/report.html"
+
+# Interrupted at any time, it goes on with the first row that is not finished.
+claims: install
+	$(BIN)/python -m benchmarks.claims --out $(CLAIMS) --jobs 2
+	$(BIN)/python -m benchmarks.claims --table $(CLAIMS)
+
+claims-quick: install
+	$(BIN)/python -m benchmarks.claims --out $(CLAIMS) --quick --jobs 2
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .coverage*
