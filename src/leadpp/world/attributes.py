@@ -99,7 +99,7 @@ class Species:
 
     def values(self) -> dict[str, str]:
         """Return the attributes by name, in the order of :data:`OPTIONS`."""
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in OPTIONS}
 
     def seen(self) -> "Species":
         """Return the species as an eye would note it: an attribute that does not show has its first value."""
