@@ -12,7 +12,7 @@ export PYTHONWARNINGS ?= default
 .PHONY: help install format lint types layers unit test check demo claims claims-quick clean
 
 help:
-	@echo "make demo    set everything up and run the whole method on a small drawn folder"
+	@echo "make demo    set everything up and run the whole method in a small drawn world, in some minutes"
 	@echo "make test    set everything up and run the tests"
 	@echo "make check   format, lint, types, layers, then the tests"
 	@echo "make claims  measure every claim of the method; hours, and goes on where it stopped (claims-quick: 20 minutes)"
@@ -53,11 +53,7 @@ check: lint types layers
 	$(MAKE) test
 
 demo: install
-	@echo "The demo world is not built yet: this draws coloured shapes, and both the network and the teacher are tiny"
-	@echo "and have RANDOM weights. It shows the whole road and the report; its figures mean nothing."
-	$(BIN)/python -m tools.draw_demo $(DEMO)
-	$(BIN)/leadpp run --data $(DEMO)/photos --run $(DEMO)/run --names $(DEMO)/names.txt --config $(DEMO)/settings.yaml
-	@echo "Open $(DEMO)/run/report.html"
+	$(BIN)/leadpp demo --run $(DEMO)
 
 # Interrupted at any time, it goes on with the first row that is not finished.
 claims: install

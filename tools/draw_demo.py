@@ -1,10 +1,9 @@
 """Draw a small folder of coloured shapes and two tiny random-weight networks, so that the whole road can be run.
 
-The networks are stand-ins without any knowledge: figures made with them mean nothing.
-Run it as ``python -m tools.draw_demo OUT``.
+The networks are stand-ins without any knowledge: figures made with them mean nothing. Tests are what this is for; the
+demo is ``leadpp demo``.
 """
 
-import argparse
 import json
 import math
 from pathlib import Path
@@ -122,14 +121,3 @@ def draw_demo(out: Path, *, train: int = 24, test: int = 10, epochs: int = 4) ->
     write_backbone(out / "backbone")
     write_teacher(out / "teacher")
     (out / "settings.yaml").write_text(SETTINGS.format(root=out.as_posix(), epochs=epochs), encoding="utf-8")
-
-
-def main() -> None:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description="Draw the demo folder.")
-    parser.add_argument("out", type=Path)
-    draw_demo(parser.parse_args().out)
-
-
-if __name__ == "__main__":
-    main()

@@ -37,19 +37,20 @@ _USUAL = {"species": 40, "per_species": 50, "size": 128, "seed": 1000}
 _LEAST = {"species": 2, "per_species": 2, "size": 32, "seed": 0}
 _SHARED: dict[str, Any] = {
     "networks": "world",
-    "evaluate": {"probe_views": 2, "kmeans_restarts": 3},
+    "train": {"monitor_every": 2},
+    "evaluate": {"probe_views": 1, "kmeans_restarts": 3},
     "report": {"title": "A world in a box"},
 }
 _ARMS: dict[str, dict[str, Any]] = {
     OURS: {
         "preset": "lead++",
         "teacher": {"use": "yes"},
-        "evaluate": {"encoders": ["student", "frozen", "teacher"], "sets": ["whole", "crop"]},
+        "evaluate": {"encoders": ["student", "frozen", "teacher"], "sets": ["crop", "whole"]},
     },
     MOCO: {
         "preset": "moco",
         "teacher": {"use": "no"},
-        "evaluate": {"encoders": ["student"], "sets": ["whole", "crop"]},
+        "evaluate": {"encoders": ["student"], "sets": ["crop", "whole"]},
     },
 }
 
