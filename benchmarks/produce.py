@@ -12,7 +12,7 @@ EfficientNet-Lite0. Arms that are finished are skipped, so an interrupted benchm
 import argparse
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,22 @@ COLUMNS = {
 }
 
 
-def link_subset(data: Path, out: Path, *, kinds: int) -> Path:
-    """Link every n-th kind of the sorted list into a folder of its own, with its descriptions; return the folder."""
+def spread_kinds(data: Path, *, kinds: int) -> list[str]:
+    """Return every n-th kind of the sorted list, so many in all."""
     names = sorted(path.name for path in (data / "train").iterdir() if path.is_dir())
     step = len(names) / kinds
-    chosen = [names[int(number * step)] for number in range(kinds)]
+    return [names[int(number * step)] for number in range(kinds)]
+
+
+def tuning_kinds(data: Path) -> list[str]:
+    """Return every second of the kinds that are not among the 20 of which figures are reported."""
+    reported = set(spread_kinds(data, kinds=20))
+    names = sorted(path.name for path in (data / "train").iterdir() if path.is_dir())
+    return [name for name in names if name not in reported][::2]
+
+
+def link_kinds(data: Path, out: Path, chosen: Sequence[str]) -> Path:
+    """Link some kinds into a folder of their own, ``out/photos``, with their descriptions; return the folder."""
     folder = out / "photos"
     for split in ("train", "test"):
         (folder / split).mkdir(parents=True, exist_ok=True)
@@ -148,7 +159,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    photos = link_subset(arguments.data, arguments.out, kinds=arguments.kinds)
+    photos = link_kinds(arguments.data, arguments.out, spread_kinds(arguments.data, kinds=arguments.kinds))
     print(table(run_arms(photos, arguments)))
 
 

@@ -5,9 +5,10 @@ The variants are a YAML list of ``name``, ``settings`` and, where one goes over 
 
     python -m benchmarks.search --out OUT --variants benchmarks/search_variants.yaml --jobs 2
 
-On an ordinary folder with labels, the seeds being those of the training:
+On an ordinary folder with labels (``--data PHOTOS --descriptions FILE``), or on kinds of produce that are never
+reported, the seeds being those of the training:
 
-    LEADPP_CONSE_WEIGHTS=WEIGHTS python -m benchmarks.search --out OUT --data PHOTOS --descriptions FILE \
+    LEADPP_CONSE_WEIGHTS=WEIGHTS python -m benchmarks.search --out OUT --data PRODUCE --produce tuning \
         --backbone local-dir:WEIGHTS --teacher-factory benchmarks.teachers.conse:teacher \
         --set input.size=128 localize.size=224 evaluate.view=squeeze train.epochs=10 train.batch_size=32
 

@@ -7,8 +7,9 @@ from typing import Any
 import yaml
 
 from benchmarks.claims.ground import Source
+from benchmarks.produce import link_kinds, spread_kinds, tuning_kinds
 from leadpp.config.reader import merge_settings, read_yaml
-from leadpp.errors import ConfigError
+from leadpp.errors import ConfigError, DataError
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,9 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     world.add_argument("--size", type=int, default=128, help="side of its pictures in pixels")
     other = parser.add_argument_group("another folder, other networks and settings")
     other.add_argument("--data", type=Path, help="a folder with train/CLASS and test/CLASS in place of worlds")
+    other.add_argument(
+        "--produce", choices=["tuning", "reported"], help="--data is the folder of produce: take these of its kinds"
+    )
     other.add_argument("--descriptions", type=Path, help="descriptions of its classes")
     other.add_argument("--backbone", help="in place of the world's: localizes, and is what the student begins as")
     other.add_argument("--teacher-model", help="in place of the world's teacher")
@@ -31,9 +35,13 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 def read_source(arguments: argparse.Namespace) -> Source:
     """Turn the arguments into a source.
 
+    Of produce, the chosen kinds are linked into ``out/photos`` first.
+
     Raises:
         ConfigError: A setting is malformed.
+        DataError: ``--produce`` without ``--data``, or with another folder.
     """
+    data, descriptions = _folders(arguments)
     layers: list[dict[str, Any]] = []
     if arguments.backbone is None or (arguments.teacher_model is None and arguments.teacher_factory is None):
         layers.append({"networks": "world"})
@@ -47,13 +55,24 @@ def read_source(arguments: argparse.Namespace) -> Source:
         layers.append(read_yaml(arguments.settings))
     layers += [read_setting(words) for words in arguments.set]
     return Source(
-        data=None if arguments.data is None else arguments.data.resolve(),
-        descriptions=None if arguments.descriptions is None else arguments.descriptions.resolve(),
+        data=None if data is None else data.absolute(),
+        descriptions=None if descriptions is None else descriptions.absolute(),
         species=arguments.species,
         per_species=arguments.per_species,
         size=arguments.size,
         settings=merge_settings(*layers),
     )
+
+
+def _folders(arguments: argparse.Namespace) -> tuple[Path | None, Path | None]:
+    """Return the folder of photographs and the file of descriptions."""
+    if arguments.produce is None:
+        return arguments.data, arguments.descriptions
+    if arguments.data is None or not (arguments.data / "descriptions.json").is_file():
+        raise DataError("--produce needs --data with the folder of produce, which holds train, test, descriptions.json")
+    data = arguments.data
+    chosen = tuning_kinds(data) if arguments.produce == "tuning" else spread_kinds(data, kinds=20)
+    return link_kinds(data, arguments.out, chosen), arguments.descriptions or arguments.out / "descriptions.json"
 
 
 def read_setting(words: str) -> dict[str, Any]:

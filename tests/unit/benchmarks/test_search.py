@@ -1,9 +1,12 @@
+import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import search
+from benchmarks.claims.command import add_source_arguments, read_source
 from benchmarks.claims.making import RESULT_KIND
 from benchmarks.claims.results import gather
 from benchmarks.claims.rows import BY_NAME
@@ -122,3 +125,31 @@ def test_only_what_is_asked_for_is_made(out: Path, variants: Path, monkeypatch: 
     assert search.main([*common, "--teachers", "good", "weak"]) == 0
     assert asked == [["frozen", "slow@none"], ["frozen", "teacher", "slow@good", "slow@weak"]]
     assert search.main(["--out", str(out), "--variants", str(variants), "--only", "fast"]) == 2
+
+
+def test_tuning_kinds_of_produce_are_never_reported(tmp_path: Path) -> None:
+    names = [f"kind-{number:02d}" for number in range(50)]
+    texts = {name: {"text": f"looks like {name}"} for name in names}
+    for split in ("train", "test"):
+        for name in names:
+            (tmp_path / "produce" / split / name).mkdir(parents=True)
+    (tmp_path / "produce" / "descriptions.json").write_text(json.dumps(texts))
+
+    chosen = {}
+    for which in ("tuning", "reported"):
+        out = tmp_path / which
+        arguments = ["--data", str(tmp_path / "produce"), "--produce", which]
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--out", type=Path, default=out)
+        add_source_arguments(parser)
+        source = read_source(parser.parse_args(arguments))
+        assert source.data == out / "photos"
+        assert source.descriptions == out / "descriptions.json"
+        chosen[which] = {path.name for path in (source.data / "test").iterdir()}
+        assert set(json.loads(source.descriptions.read_text())) == chosen[which]
+    assert (len(chosen["tuning"]), len(chosen["reported"])) == (15, 20)
+    assert not chosen["tuning"] & chosen["reported"]
+
+
+def test_produce_without_its_folder_is_one_clear_line(tmp_path: Path) -> None:
+    assert search.main(["--out", str(tmp_path), "--produce", "tuning"]) == 2
