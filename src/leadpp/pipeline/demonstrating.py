@@ -247,9 +247,12 @@ def _job(plan: _Plan, name: str) -> Job:
 
 def _result(plan: _Plan, rows: list[Row]) -> dict[str, Any]:
     drawn = _read_state(plan.folder).get("drawn") or {"seconds": 0.0}
-    seconds = {"world": drawn["seconds"]}
-    for name in (OURS, MOCO):
-        stages = Memory(plan.folder / name).stages
-        own = {stage: known["seconds"] for stage, known in stages.items() if name == OURS or stage != "localize"}
-        seconds |= own if name == OURS else {MOCO: round(sum(own.values()), 3)}
+    took = {name: {stage: known["seconds"] for stage, known in _stages(plan, name).items()} for name in (OURS, MOCO)}
+    report = took[OURS].pop("report", 0.0)
+    beside = sum(seconds for stage, seconds in took[MOCO].items() if stage != "localize")  # its boxes are lent
+    seconds = {"world": drawn["seconds"], **took[OURS], MOCO: round(beside, 3), "report": report}
     return {"rows": rows, "report": str(plan.report), "seconds": seconds, "note": NOTE}
+
+
+def _stages(plan: _Plan, name: str) -> dict[str, dict[str, Any]]:
+    return Memory(plan.folder / name).stages
