@@ -168,7 +168,9 @@ def demo_parser() -> LineParser:
         parser.add_argument(f"--{flag}", dest=f"world_{flag.replace('-', '_')}", type=int, metavar="N", help=text)
     parser.add_argument("--epochs", dest="train.epochs", metavar="N", help="the same as --train.epochs")
     _add_plain(parser)
-    _add_settings(parser, only=tuple(dict.fromkeys(leaf.path[0] for leaf in option_fields() if len(leaf.path) > 1)))
+    parser.epilog = "Settings of both trainings may be given as to `leadpp run`, whose --help lists them."
+    groups = tuple(dict.fromkeys(leaf.path[0] for leaf in option_fields() if len(leaf.path) > 1))
+    _add_settings(parser, only=groups, hidden=True)  # their defaults are those of the demo, not of the tree
     return parser
 
 
@@ -213,7 +215,7 @@ def _add_plain(parser: LineParser) -> None:
     )
 
 
-def _add_settings(parser: LineParser, *, only: tuple[str, ...] | None) -> None:
+def _add_settings(parser: LineParser, *, only: tuple[str, ...] | None, hidden: bool = False) -> None:
     groups: dict[str, argparse._ArgumentGroup] = {}
     for leaf in option_fields():
         name = leaf.path[0] if len(leaf.path) > 1 else _ROOT
@@ -223,12 +225,13 @@ def _add_settings(parser: LineParser, *, only: tuple[str, ...] | None) -> None:
             groups[name] = parser.add_argument_group(name)
         flag = "--" + ".".join(leaf.path).replace("_", "-")
         flags = [flag] if "-" not in flag[2:] else [flag, "--" + ".".join(leaf.path)]
+        text = f"{leaf.text} Default: {_default(leaf)}".removesuffix(".").replace("%", "%%")
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if leaf.kind is bool else {}
         groups[name].add_argument(
             *flags,
             dest=".".join(leaf.path),
             metavar=_metavar(leaf),
-            help=f"{leaf.text} Default: {_default(leaf)}".removesuffix(".").replace("%", "%%"),
+            help=argparse.SUPPRESS if hidden else text,
             **switch,
         )
 

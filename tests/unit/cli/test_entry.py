@@ -16,6 +16,7 @@ from leadpp.config import build_config, option_fields
         (["--help"], 0, "prototypes"),
         (["--version"], 0, __version__),
         (["run", "-h"], 0, "--names"),
+        (["demo", "-h"], 0, "--per-species"),
     ],
 )
 def test_help_and_version(words: list[str], code: int, out: str, capsys: pytest.CaptureFixture[str]) -> None:
