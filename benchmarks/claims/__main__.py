@@ -40,6 +40,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except LeadppError as error:
         progress.note(f"error: {error}")
         return 2
+    except KeyboardInterrupt:
+        progress.note("stopped; the same command goes on with what is not finished")
+        return 130
     for outcome in failed:
         progress.note(f"not done: {outcome.what}: {outcome.mistake}")
     return 2 if failed else 0

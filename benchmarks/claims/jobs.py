@@ -1,6 +1,7 @@
 """Work through seeds and rows, some at once, each in a process of one thread; what is finished is not done again."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -75,7 +76,8 @@ def run_all(tasks: Sequence[tuple[str, Work]], *, jobs: int) -> Iterator[Outcome
         for what, work in tasks:
             yield do(what, work)
         return
-    with _one_thread_each(), ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with _one_thread_each(), ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_at_interrupt) as pool:
         pending = {pool.submit(do, what, work): what for what, work in tasks}
         try:
             for future in as_completed(pending):
@@ -119,6 +121,11 @@ def _told(outcomes: Iterator[Outcome], *, total: int, progress: Progress) -> lis
         progress.note(f"[{number}/{total}] {outcome.what}: {ending}")
         failed += [outcome] if outcome.mistake else []
     return failed
+
+
+def _end_at_interrupt() -> None:
+    """End a process at Ctrl-C at once and without a word: the executor would go on to the next piece of work."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
