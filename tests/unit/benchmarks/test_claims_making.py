@@ -122,6 +122,7 @@ def test_a_row_that_cannot_be_made_stops_no_other(tmp_path: Path, monkeypatch: p
     assert any("1 lead: failed: no luck" in note for note in progress.notes)
 
 
+@pytest.mark.slow
 def test_processes_go_on_after_a_bug() -> None:
     outcomes = list(jobs.run_all([("good", _fine), ("bad", _buggy), ("known", _mistaken)], jobs=2))
     assert {outcome.what: outcome.mistake for outcome in outcomes} == {
