@@ -77,6 +77,16 @@ def alignment(cam: Map, attention: Map) -> float:
     return math.fsum(kl_divergence(softmax(target), softmax(seen)) for target, seen in zip(cam, attention, strict=True))
 
 
+def structure(features: list[Row], first: list[Row], temperature: float) -> list[float]:
+    """For each row, KL between its likeness to every other row at first and now."""
+
+    def neighbours(rows: list[Row], asked: int) -> Row:
+        me = unit(rows[asked])
+        return softmax([dot(me, unit(row)) / temperature for place, row in enumerate(rows) if place != asked])
+
+    return [kl_divergence(neighbours(first, i), neighbours(features, i)) for i in range(len(features))]
+
+
 def effective_rank(singular_values: Row) -> float:
     """RankMe from singular values, with the 1e-7 of its paper."""
     shares = [value / math.fsum(singular_values) + 1e-7 for value in singular_values]

@@ -62,11 +62,17 @@ def tiny_prototypes() -> Tensor:
     return F.normalize(torch.randn(CLASSES, WIDTH, generator=generator_for(11, "prototypes")), dim=1)
 
 
-def tiny_learner(objective: Objective, *, queue_size: int = 8, seed: int = 2) -> Learner:
+def tiny_learner(objective: Objective, *, queue_size: int = 8, seed: int = 2, keep_first: bool = False) -> Learner:
     student = Student(
         TinyBackbone(), embedding_dim=WIDTH, attention_channels=4, generator=generator_for(seed, "student")
     )
-    return Learner(student, queues=objective.queues(), queue_size=queue_size, generator=generator_for(seed, "queues"))
+    return Learner(
+        student,
+        queues=objective.queues(),
+        queue_size=queue_size,
+        generator=generator_for(seed, "queues"),
+        keep_first=keep_first or objective.uses("structure"),
+    )
 
 
 def tiny_views(count: int = 4, *, place: int = 0) -> dict[ViewName, Tensor]:

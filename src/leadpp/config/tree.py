@@ -147,6 +147,10 @@ class LossConfig:
     """Weight of mean(w_d KL) with `reduction: mean`."""
     alignment: float = 0.016
     """Weight of the mean attention alignment with `reduction: mean`."""
+    structure: float = 0.0
+    """Weight of keeping the neighbourhoods that the backbone saw in a batch before it learned; 0 does not keep them."""
+    structure_temperature: float = 0.1
+    """Divides the cosines between photographs where neighbourhoods are compared."""
     reduction: Literal["mean", "reference"] = "mean"
     """Means over the batch, or the reference's sums (beta / C, 0.001 alpha, divided by its number of processes)."""
     reference_beta: float = 20.0
@@ -173,8 +177,10 @@ class LossConfig:
     def __post_init__(self) -> None:
         _require(self.contrastive_temperature > 0, "loss.contrastive_temperature must be above 0")
         _require(self.distillation_temperature > 0, "loss.distillation_temperature must be above 0")
+        _require(self.structure_temperature > 0, "loss.structure_temperature must be above 0")
         _require(self.reference_world_size >= 1, "loss.reference_world_size must be at least 1")
-        for name in ("alpha", "global_global", "global_object", "object_object", "distillation", "alignment"):
+        terms = ("global_global", "global_object", "object_object", "distillation", "alignment", "structure")
+        for name in ("alpha", *terms):
             _require(getattr(self, name) >= 0, f"loss.{name} must be 0 or more, got {getattr(self, name)}")
 
 
@@ -204,6 +210,8 @@ class TrainConfig:
     """Each earlier stage of the backbone learns at this multiple of the next one's rate."""
     head_warmup_epochs: float = 0.0
     """Epochs in which projector and attention head learn alone; the backbone stands still, BatchNorm statistics too."""
+    anchor: float = 0.0
+    """Pull of the backbone's weights towards their first values (L2-SP); above 0 it replaces weight decay there."""
     key_momentum: float = 0.997
     """Momentum of the key encoder's moving average."""
     key_update: Literal["step", "forward"] = "step"
@@ -236,6 +244,7 @@ class TrainConfig:
         _require(
             self.head_warmup_epochs >= 0, f"train.head_warmup_epochs must be 0 or more, got {self.head_warmup_epochs}"
         )
+        _require(self.anchor >= 0, f"train.anchor must be 0 or more, got {self.anchor}")
         _require(self.monitor_every >= 0, f"train.monitor_every must be 0 or more, got {self.monitor_every}")
 
 

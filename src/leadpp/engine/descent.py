@@ -31,7 +31,6 @@ class Descent:
             _groups(learner.student, plan),
             lr=plan.learning_rate,
             momentum=plan.momentum,
-            weight_decay=plan.weight_decay,
         )
         self.scaler = torch.amp.GradScaler(learner.device.type, enabled=plan.precision == "fp16")
 
@@ -66,9 +65,19 @@ class Descent:
         return norm
 
     def move(self) -> None:
-        """Move the weights along the gradient; with half precision, not where it overflowed."""
+        """Move the weights along the gradient and to their anchor; with half precision, not where it overflowed."""
+        if self._plan.anchor > 0:
+            self._pull()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+
+    @torch.no_grad()
+    def _pull(self) -> None:
+        """Add the decay towards the first weights to the gradient of the backbone, as SGD adds the decay towards 0."""
+        backbone, first = self._learner.student.backbone, self._learner.first.backbone
+        for weight, start in zip(backbone.parameters(), first.parameters(), strict=True):
+            if weight.grad is not None:
+                weight.grad.add_(weight - start, alpha=self._plan.anchor)
 
 
 def _groups(student: Student, plan: LoopPlan) -> list[dict[str, Any]]:
@@ -78,11 +87,12 @@ def _groups(student: Student, plan: LoopPlan) -> list[dict[str, Any]]:
         id(weight): {
             "share": plan.backbone_rate * plan.layer_decay**later,
             "late": plan.head_warmup_epochs > 0,
+            "weight_decay": 0.0 if plan.anchor > 0 else plan.weight_decay,
         }
         for later, stage in enumerate(reversed(stages))
         for weight in stage
     }
-    of_heads = {"share": 1.0, "late": False}
+    of_heads = {"share": 1.0, "late": False, "weight_decay": plan.weight_decay}
     groups: dict[tuple[object, ...], list[nn.Parameter]] = {}
     settings: dict[tuple[object, ...], dict[str, Any]] = {}
     for weight in student.parameters():

@@ -32,6 +32,8 @@ class LoopPlan:
     """Each earlier stage of the backbone learns at this multiple of the next one's rate."""
     head_warmup_epochs: float = 0.0
     """Epochs in which the heads learn alone, while the backbone stands still."""
+    anchor: float = 0.0
+    """Pull of the backbone towards its first weights, in place of weight decay; needs a learner that keeps them."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the encoders; the gradients of fp16 are scaled so that they do not vanish."""
     monitor_every: int = 1

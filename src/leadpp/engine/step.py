@@ -17,6 +17,7 @@ from leadpp.functional.distillation import (
 )
 from leadpp.functional.gradcam import alignment_loss, grad_cam
 from leadpp.functional.objective import LossTerms, Objective, QueueName, TermName, ViewName
+from leadpp.functional.structure import structure_loss
 from leadpp.models.learner import Learner
 from leadpp.models.student import StudentOutput, update_key
 
@@ -139,6 +140,12 @@ class _Encoders:
                 self._keys[view] = self._learner.key(self._views[view])
         return self._keys[view]
 
+    def first_feature(self, view: ViewName) -> Tensor:
+        """Encode a view as the backbone did before training, (B, F)."""
+        with self._autocast():
+            feature: Tensor = self._learner.first(self._views[view])
+        return feature
+
     def teach(self, view: ViewName, lessons: Lessons, objective: Objective) -> Lesson:
         """Ask the teacher what it makes of a view."""
         with torch.no_grad():
@@ -195,6 +202,9 @@ def score_step(
         alignment = _align(learner, view.feature_map, evidence)
         losses["alignment"] = alignment_loss(alignment.cam, alignment.attention, form=objective.alignment_form)
 
+    if objective.uses("structure"):
+        losses["structure"] = _compare_structure(encode, temperature=objective.structure_temperature)
+
     classes = len(lessons.prototypes) if lessons is not None else 0
     terms = LossTerms(losses=losses, contrast_weight=contrast_weight, distill_weight=distill_weight, classes=classes)
     return Scores(
@@ -243,6 +253,15 @@ def _distribution(embedding: Tensor, lessons: Lessons, objective: Objective) -> 
     return prototype_distribution(
         embedding, lessons.prototypes, temperature=objective.distillation_temperature, form=objective.log_form
     )
+
+
+def _compare_structure(encode: _Encoders, *, temperature: float) -> Tensor:
+    """Average over the encoded views what became of the neighbourhoods in each, (B,)."""
+    kept = [
+        structure_loss(seen.feature, encode.first_feature(view), temperature=temperature)
+        for view, seen in encode.queries.items()
+    ]
+    return torch.stack(kept).mean(dim=0)
 
 
 def _align(learner: Learner, feature_map: Tensor, evidence: Tensor) -> Alignment:

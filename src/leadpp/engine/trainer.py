@@ -34,9 +34,15 @@ _IDENTITY = frozenset(
 )
 """What must be the same for a training to go on, besides the objective; the rate and the number of epochs, for
 instance, may change."""
-_GROUPING = ("backbone_rate", "layer_decay", "head_warmup_epochs")
+_GROUPING = ("backbone_rate", "layer_decay", "head_warmup_epochs", "anchor")
 """Settings that decide which weights share a group of the optimizer, where their momentum is kept."""
-_SINCE: dict[str, Any] = {"train.backbone_rate": 1.0, "train.layer_decay": 1.0, "train.head_warmup_epochs": 0.0}
+_SINCE: dict[str, Any] = {
+    "loss.structure": 0.0,
+    "train.backbone_rate": 1.0,
+    "train.layer_decay": 1.0,
+    "train.head_warmup_epochs": 0.0,
+    "train.anchor": 0.0,
+}
 """What younger settings were, in effect, in checkpoints that do not tell of them."""
 _TERMS: tuple[TermName, ...] = get_args(TermName)
 
@@ -215,12 +221,16 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         objective = {f"loss.{name}": value for name, value in dataclasses.asdict(self._objective).items()}
+        if not self._objective.uses("structure"):
+            del objective["loss.structure_temperature"]
         settings = {f"train.{name}": getattr(self._loop, name) for name in _GROUPING}
         known = {name: value for name, value in sorted(self._metadata.items()) if name in _IDENTITY}
         return known | objective | settings
 
     def _modules(self) -> dict[str, nn.Module]:
-        return {"student": self.learner.student, "key": self.learner.key, "queues": self.learner.queues}
+        learner = self.learner
+        kept = {} if learner.kept_first is None else {"first": learner.kept_first}
+        return {"student": learner.student, "key": learner.key, "queues": learner.queues, **kept}
 
     def _queue_fill(self) -> Figures:
         """Return the share of each queue that holds real keys."""

@@ -1,4 +1,4 @@
-"""The LEAD++ sum: five named terms with one value a sample, how they are weighed, and their total."""
+"""The LEAD++ sum: named terms with one value a sample, how they are weighed, and their total."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 from leadpp.functional.distillation import LogForm, Weighting
 from leadpp.functional.gradcam import AlignmentForm
 
-TermName = Literal["global_global", "global_object", "object_object", "distillation", "alignment"]
+TermName = Literal["global_global", "global_object", "object_object", "distillation", "alignment", "structure"]
 ViewName = Literal["global_1", "global_2", "object_1", "object_2"]
 QueueName = Literal["global", "object"]
 
@@ -37,6 +37,9 @@ class Objective:
     """Weight of mean(w_d KL): the reference's strength for 200 classes, batch 64 and 2 processes, at any of these."""
     alignment: float = 0.016
     """Weight of the mean alignment, likewise."""
+    structure: float = 0.0
+    """Weight of the mean divergence from the neighbourhoods that the backbone saw at first; ours, in every view that a
+    term above has the student encode."""
     reduction: Literal["mean", "reference"] = "mean"
     """Means over the batch; or the reference's sums of distillation and alignment, over its number of processes."""
     reference_beta: float = 20.0
@@ -49,6 +52,8 @@ class Objective:
     """Divides the InfoNCE logits."""
     distillation_temperature: float = 0.02
     """Divides the cosines with the prototypes."""
+    structure_temperature: float = 0.1
+    """Divides the cosines within the batch."""
     contrast_weighting: Weighting = "entropy"
     """w_c: the squared entropy of the teacher, 1, or 0.5."""
     distill_weighting: Weighting = "entropy"
@@ -62,7 +67,7 @@ class Objective:
 
     def uses(self, term: TermName) -> bool:
         """Tell whether a term has weight."""
-        scale = 1.0 if term == "distillation" else self.alpha
+        scale = 1.0 if term in {"distillation", "structure"} else self.alpha
         return scale > 0 and getattr(self, term) > 0
 
     def scores_objects(self) -> bool:
@@ -118,6 +123,8 @@ class Objective:
             parts["distillation"] = self._reduce_distillation(terms)
         if "alignment" in terms.losses and self.uses("alignment"):
             parts["alignment"] = self._reduce_alignment(terms.losses["alignment"])
+        if "structure" in terms.losses and self.uses("structure"):
+            parts["structure"] = self.structure * terms.losses["structure"].mean()
         return parts
 
     def _reduce_distillation(self, terms: "LossTerms") -> Tensor:
@@ -137,7 +144,7 @@ class LossTerms:
     """The losses of one step before they are weighed and reduced, one value a sample."""
 
     losses: Mapping[TermName, Tensor]
-    """Each (B,): InfoNCE of the three pairs, KL of the distillation, alignment; absent where not computed."""
+    """Each (B,): InfoNCE of the three pairs, KL of distillation and structure, alignment; absent where not computed."""
     contrast_weight: Tensor
     """w_c, shape (B,), without gradient."""
     distill_weight: Tensor

@@ -7,7 +7,7 @@ from torch import nn
 
 from leadpp.functional.objective import QueueName
 from leadpp.models.queue import KeyQueue
-from leadpp.models.student import KeyEncoder, Student
+from leadpp.models.student import FirstBackbone, KeyEncoder, Student
 
 
 class Learner(nn.Module):
@@ -18,6 +18,7 @@ class Learner(nn.Module):
         queues: Which of the queues are needed, ``global`` and ``object``.
         queue_size: K, negatives in each queue.
         generator: Draws the first negatives.
+        keep_first: Whether to keep the backbone as it is now, for what is measured by it.
     """
 
     def __init__(
@@ -27,10 +28,12 @@ class Learner(nn.Module):
         queues: Sequence[QueueName],
         queue_size: int,
         generator: torch.Generator,
+        keep_first: bool = False,
     ) -> None:
         super().__init__()
         self.student = student
         self.key = KeyEncoder(student)
+        self.kept_first = FirstBackbone(student) if keep_first else None
         self.queues = nn.ModuleDict(
             {name: KeyQueue(queue_size, student.embedding_dim, generator=generator) for name in sorted(queues)}
         )
@@ -40,6 +43,12 @@ class Learner(nn.Module):
         queue = self.queues[name]
         assert isinstance(queue, KeyQueue)  # noqa: S101 - tells the type checker what __init__ put there
         return queue
+
+    @property
+    def first(self) -> FirstBackbone:
+        """The backbone as it was before training; kept where it is asked for."""
+        assert self.kept_first is not None  # noqa: S101 - whoever needs it has it kept
+        return self.kept_first
 
     def hold_backbone(self, *, held: bool) -> None:
         """Let the backbone of both encoders stand still, or learn again."""

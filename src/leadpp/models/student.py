@@ -1,4 +1,4 @@
-"""The query encoder that is trained, and the key encoder that follows it. No losses here."""
+"""The query encoder that is trained, the key encoder that follows it, and what it began as. No losses here."""
 
 import copy
 import math
@@ -145,6 +145,25 @@ class KeyEncoder(nn.Module):
         feature_map = _full_precision(self.backbone(images))
         with torch.autocast(images.device.type, enabled=False):
             return F.normalize(self.projector(feature_map.mean(dim=(2, 3))), dim=1)
+
+
+class FirstBackbone(nn.Module):
+    """The backbone of a student as it was before training; it never learns, and is always in evaluation mode."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.backbone = copy.deepcopy(student.backbone)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode views to averages of their maps, (B, 3, S, S) -> (B, F)."""
+        return _full_precision(self.backbone(images)).mean(dim=(2, 3))
 
 
 @torch.no_grad()

@@ -116,6 +116,7 @@ def _loop(config: Config) -> LoopPlan:
         backbone_rate=train.backbone_rate,
         layer_decay=train.layer_decay,
         head_warmup_epochs=train.head_warmup_epochs,
+        anchor=train.anchor,
         precision=train.precision,
         monitor_every=train.monitor_every,
         checkpoint_every=checkpoint.every,
@@ -172,6 +173,7 @@ def _learner(config: Config, objective: Objective, prototypes: Prototypes | None
         queues=objective.queues(),
         queue_size=config.train.queue_size or automatic_queue_size(photographs, batch_size=config.train.batch_size),
         generator=generator_for(config.seed, "first negatives"),
+        keep_first=config.train.anchor > 0 or objective.uses("structure"),
     )
 
 

@@ -28,7 +28,7 @@ def bowl(student: Student, step: int) -> Tensor:
 
 
 def descend(plan: LoopPlan, *, steps: int, loss: Loss = bowl) -> Learner:
-    learner = tiny_learner(MOCO)
+    learner = tiny_learner(MOCO, keep_first=plan.anchor > 0)
     descent = Descent(learner, plan)
     for step in range(steps):
         descent.prepare(step, steps_per_epoch=PER_EPOCH)
@@ -76,6 +76,40 @@ def test_the_backbone_learns_at_its_own_rate() -> None:
 def test_earlier_stages_learn_more_slowly() -> None:
     expected = by_hand(lambda step: (0.5 * 0.3 * RISE[step], 0.5 * RISE[step], RISE[step]), steps=4)
     check_same(descend(replace(PLAN, backbone_rate=0.5, layer_decay=0.3), steps=4).student, expected)
+
+
+def test_the_anchor_is_a_loss_of_the_distance_from_the_first_weights() -> None:
+    """L2-SP: anchor / 2 times the squared distance, of the backbone alone, in place of its weight decay."""
+    start = tiny_learner(MOCO).student
+    student = tiny_learner(MOCO).student
+    backbone = list(student.backbone.parameters())
+    heads = [*student.projector.parameters(), *student.attention.parameters()]
+    groups = [{"params": backbone, "weight_decay": 0.0}, {"params": heads, "weight_decay": 5e-4}]
+    optimizer = torch.optim.SGD(groups, momentum=0.9)
+    for step, rate in enumerate(RISE):
+        pairs = zip(backbone, start.backbone.parameters(), strict=True)
+        distance = torch.stack([(weight - first.detach()).square().sum() for weight, first in pairs]).sum()
+        optimizer.zero_grad()
+        torch.autograd.backward(bowl(student, step) + 0.7 / 2 * distance)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+    check_same(descend(replace(PLAN, anchor=0.7), steps=4).student, student)
+
+
+def test_the_anchor_is_not_clipped() -> None:
+    """As weight decay is not: clipping tames the loss, the anchor is what holds."""
+    plan = replace(PLAN, anchor=0.5, clip_norm=1e-6, momentum=0.0, schedule="step", epochs=100)
+    learner = tiny_learner(MOCO, keep_first=True)
+    descent = Descent(learner, plan)
+    with torch.no_grad():
+        for weight in learner.student.backbone.parameters():
+            weight.add_(1)
+    descent.prepare(0, steps_per_epoch=PER_EPOCH)
+    descent.differentiate(bowl(learner.student, 0))
+    descent.move()
+    for weight, first in zip(learner.student.backbone.parameters(), learner.first.parameters(), strict=True):
+        torch.testing.assert_close(weight - first, torch.full_like(first, 1 - 0.1 * 0.5), rtol=1e-4, atol=1e-4)
 
 
 def test_the_heads_learn_first_and_the_backbone_rises_after_them() -> None:

@@ -9,6 +9,7 @@ from leadpp.engine.step import Lessons, StepPlan, remember, score_step
 from leadpp.functional.contrastive import info_nce
 from leadpp.functional.objective import Objective, QueueName, TermName, ViewName, total
 from leadpp.models.learner import Learner
+from tests.oracles import losses as oracle
 from tests.unit.tiny import CLASSES, TinyTeacher, tiny_learner, tiny_prototypes, tiny_views
 
 FULL = Objective(distillation_temperature=0.5)
@@ -232,3 +233,29 @@ def test_half_precision_of_the_encoders_only() -> None:
     torch.testing.assert_close(
         scores.terms.losses["global_global"], exact.terms.losses["global_global"], rtol=0.05, atol=0.05
     )
+
+
+def test_structure_is_kept_in_every_view_that_is_encoded() -> None:
+    objective = replace(FULL, structure=2.0, structure_temperature=0.3)
+    learner, views = learner_of(objective), tiny_views()
+    first = tiny_learner(objective).student.backbone.eval()  # as it was before the learner's was moved
+    scores = score_step(learner.train(), views, objective=objective, plan=StepPlan(), lessons=LESSONS)
+    expected = []
+    for name in ("global_1", "object_1"):
+        seen = first(views[name]).mean(dim=(2, 3))
+        expected.append(oracle.structure(scores.queries[name].feature.tolist(), seen.tolist(), 0.3))
+    means = [sum(pair) / 2 for pair in zip(*expected, strict=True)]
+    assert scores.terms.losses["structure"].tolist() == pytest.approx(means, rel=1e-3)
+    assert objective.reduce(scores.terms)["structure"].item() == pytest.approx(2 * sum(means) / 4, rel=1e-3)
+    assert not learner.first.training
+    before = dict(first.named_buffers())
+    for name, statistics in learner.first.backbone.named_buffers():
+        assert torch.equal(statistics, before[name]), name
+
+
+def test_structure_needs_no_view_of_its_own() -> None:
+    objective = Objective(alpha=0, structure=1.0)
+    learner = learner_of(objective)
+    only: dict[ViewName, Tensor] = {"object_1": tiny_views()["object_1"]}
+    scores = score_step(learner, only, objective=objective, plan=StepPlan(), lessons=LESSONS)
+    assert set(scores.terms.losses) == {"distillation", "structure"}

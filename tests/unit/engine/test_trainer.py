@@ -92,7 +92,7 @@ def trainer_of(
     metadata: dict[str, object] | None = None,
 ) -> Trainer:
     return Trainer(
-        tiny_learner(objective, queue_size=queue_size),
+        tiny_learner(objective, queue_size=queue_size, keep_first=loop.anchor > 0),
         objective=objective,
         order=StepPlan(key_momentum=0.9),
         loop=loop,
@@ -149,18 +149,26 @@ def test_a_resumed_training_is_the_same_training(finished: Path, tmp_path: Path,
 
 CAREFUL: dict[str, dict[str, Any]] = {
     "rates": {"backbone_rate": 0.5, "layer_decay": 0.5},
+    "anchor": {"anchor": 0.5},
+    "structure": {"structure": 1.0},
     "heads first": {"head_warmup_epochs": 2.5, "clip_norm": 1.0},
 }
 """Settings with something to remember between two parts of a training."""
 
 
+def careful(settings: dict[str, Any]) -> tuple[Objective, LoopPlan]:
+    of_loss = {name: value for name, value in settings.items() if name in {"structure"}}
+    of_loop = {name: value for name, value in settings.items() if name not in of_loss}
+    return replace(FULL, **of_loss), replace(LOOP, epochs=3, **of_loop)
+
+
 @pytest.mark.parametrize("name", CAREFUL)
 def test_two_epochs_and_one_are_three(tmp_path: Path, name: str) -> None:
-    plan = replace(LOOP, epochs=3, **CAREFUL[name])
-    straight = trainer_of(tmp_path / "straight", loop=plan).fit(TinyBatches())
+    objective, plan = careful(CAREFUL[name])
+    straight = trainer_of(tmp_path / "straight", objective=objective, loop=plan).fit(TinyBatches())
     with pytest.raises(KeyboardInterrupt):
-        trainer_of(tmp_path / "parts", loop=plan).fit(Interrupted(at_epoch=2))
-    trainer = trainer_of(tmp_path / "parts", loop=plan)
+        trainer_of(tmp_path / "parts", objective=objective, loop=plan).fit(Interrupted(at_epoch=2))
+    trainer = trainer_of(tmp_path / "parts", objective=objective, loop=plan)
     with torch.no_grad():
         for tensor in trainer.learner.state_dict().values():
             tensor.add_(1)
@@ -190,7 +198,9 @@ def test_checkpoints_from_before_a_setting_go_on(finished: Path, tmp_path: Path)
         trainer_of(tmp_path, loop=replace(LOOP, layer_decay=0.9)).resume()
 
 
-YOUNGER = {"train.backbone_rate", "train.layer_decay", "train.head_warmup_epochs"}
+YOUNGER = {
+    "loss.structure", "train.backbone_rate", "train.layer_decay", "train.head_warmup_epochs", "train.anchor"
+}  # fmt: skip
 """Settings that older checkpoints do not tell of."""
 
 

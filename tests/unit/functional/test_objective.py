@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -72,6 +73,24 @@ def test_the_references_sums() -> None:
     halved = replace(objective, reference_world_size=2).reduce(terms)
     for name, share in (("distillation", 0.5), ("alignment", 0.5), ("global_global", 1.0)):
         assert halved[name].item() == pytest.approx(share * parts[name].item())  # type: ignore[index]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "reference"])
+def test_structure_is_a_mean_that_alpha_does_not_scale(reduction: Literal["mean", "reference"]) -> None:
+    terms = drawn_terms(samples=4)
+    kept = torch.tensor([0.5, 1.0, 2.0, 4.5], dtype=torch.float64)
+    terms = replace(terms, losses={**terms.losses, "structure": kept})
+    objective = Objective(structure=0.3, alpha=0.0, reduction=reduction)
+    parts = objective.reduce(terms)
+    assert list(parts) == ["distillation", "structure"]
+    assert parts["structure"].item() == pytest.approx(0.3 * 2)
+    assert "structure" not in Objective().reduce(terms)
+
+
+def test_structure_alone_is_nothing_to_learn_from() -> None:
+    """It is kept in the views of the other terms, and asks for none of its own."""
+    assert Objective(alpha=0, structure=1).views(taught=False) == ()
+    assert replace(MOCO, structure=1).views(taught=False) == ("global_1", "global_2")
 
 
 def test_order_of_samples_does_not_matter() -> None:

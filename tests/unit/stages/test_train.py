@@ -276,6 +276,7 @@ def test_settings_of_the_loop_arrive(
         "backbone_rate": 0.5,
         "layer_decay": 0.75,
         "head_warmup_epochs": 1.5,
+        "anchor": 0.125,
         "precision": "fp16",
         "monitor_every": 0,
     }
@@ -285,6 +286,19 @@ def test_settings_of_the_loop_arrive(
     assert what.parts["order"] == StepPlan(autocast_dtype=torch.float16)
     assert what.parts["monitor"] is None
     assert boxes == [None]
+
+
+def test_the_first_backbone_is_kept_where_it_is_needed(
+    run: Path, index: ImageIndex, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases: list[tuple[dict[str, dict[str, object]], bool]] = [
+        ({}, False),
+        ({"train": {"anchor": 0.1}}, True),
+        ({"loss": {"structure": 0.1}}, True),
+    ]
+    for groups, kept in cases:
+        what, _ = built(run, index, settings(backbone, **groups), monkeypatch=monkeypatch)
+        assert (what.learner.kept_first is not None) == kept
 
 
 def test_missing_boxes_name_their_file(run: Path, index: ImageIndex, backbone: str) -> None:
