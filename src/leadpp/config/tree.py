@@ -212,6 +212,10 @@ class TrainConfig:
     """Epochs in which projector and attention head learn alone; the backbone stands still, BatchNorm statistics too."""
     anchor: float = 0.0
     """Pull of the backbone's weights towards their first values (L2-SP); above 0 it replaces weight decay there."""
+    average_decay: float = 0.0
+    """What a moving average of the student keeps at each step (0.99, say); the average is then the result. 0: none."""
+    blend: float = 1.0
+    """Share of the trained backbone in the result, the rest being as it began (WiSE-FT); 1 is all trained."""
     key_momentum: float = 0.997
     """Momentum of the key encoder's moving average."""
     key_update: Literal["step", "forward"] = "step"
@@ -244,6 +248,8 @@ class TrainConfig:
         _require(
             self.head_warmup_epochs >= 0, f"train.head_warmup_epochs must be 0 or more, got {self.head_warmup_epochs}"
         )
+        _require(0 <= self.average_decay < 1, f"train.average_decay must be in [0, 1), got {self.average_decay}")
+        _require(0 <= self.blend <= 1, f"train.blend must be from 0 to 1, got {self.blend}")
         _require(self.anchor >= 0, f"train.anchor must be 0 or more, got {self.anchor}")
         _require(self.monitor_every >= 0, f"train.monitor_every must be 0 or more, got {self.monitor_every}")
 

@@ -34,6 +34,10 @@ class LoopPlan:
     """Epochs in which the heads learn alone, while the backbone stands still."""
     anchor: float = 0.0
     """Pull of the backbone towards its first weights, in place of weight decay; needs a learner that keeps them."""
+    average_decay: float = 0.0
+    """What the average of the student keeps at each step; 0 does not average, and the student itself is the result."""
+    blend: float = 1.0
+    """Share of the trained backbone in the result; the rest is as it began, and needs a learner that keeps it."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the encoders; the gradients of fp16 are scaled so that they do not vanish."""
     monitor_every: int = 1

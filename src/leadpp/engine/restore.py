@@ -1,4 +1,4 @@
-"""From a checkpoint back to the student that was trained, for evaluation."""
+"""From a checkpoint back to the student that the training gives away, for evaluation."""
 
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def load_student(path: Path, *, backbone: str | None = None) -> tuple[Student, d
     except KeyError as error:
         raise CheckpointError(f"{path}: it does not say its {error.args[0]}; train again") from error
     try:
-        checkpoint.load_module("student", student)
+        checkpoint.load_module("result" if "result" in checkpoint.sections else "student", student)
     except CheckpointError as error:
         if backbone in (None, metadata["backbone"]):
             raise

@@ -26,6 +26,7 @@ from leadpp.io.checkpoint import (
     save_checkpoint,
 )
 from leadpp.models.learner import Learner
+from leadpp.models.outcome import StudentAverage, blend_student
 from leadpp.models.student import Student
 
 _IDENTITY = frozenset(
@@ -34,14 +35,16 @@ _IDENTITY = frozenset(
 )
 """What must be the same for a training to go on, besides the objective; the rate and the number of epochs, for
 instance, may change."""
-_GROUPING = ("backbone_rate", "layer_decay", "head_warmup_epochs", "anchor")
-"""Settings that decide which weights share a group of the optimizer, where their momentum is kept."""
+_GROUPING = ("backbone_rate", "layer_decay", "head_warmup_epochs", "anchor", "average_decay", "blend")
+"""Settings of the loop that decide which weights share a group of the optimizer, and what a checkpoint holds."""
 _SINCE: dict[str, Any] = {
     "loss.structure": 0.0,
     "train.backbone_rate": 1.0,
     "train.layer_decay": 1.0,
     "train.head_warmup_epochs": 0.0,
     "train.anchor": 0.0,
+    "train.average_decay": 0.0,
+    "train.blend": 1.0,
 }
 """What younger settings were, in effect, in checkpoints that do not tell of them."""
 _TERMS: tuple[TermName, ...] = get_args(TermName)
@@ -95,6 +98,7 @@ class Trainer:
         self._run, self._folder, self._metadata = run, run / "checkpoints", dict(metadata)
         self._progress, self._monitor = progress, monitor
         self._descent = Descent(learner, loop)
+        self._average = StudentAverage(learner.student, decay=loop.average_decay) if loop.average_decay > 0 else None
         self._state = _State()
         self._meter = EpochMeter()
         self._keep_older = False  # checkpoints of an earlier training give way to the first of this one
@@ -173,6 +177,8 @@ class Trainer:
         figures = _figures(scores, parts, loss=loss, norm=norm) | {"learning_rate": rate}
         self._check_finite(figures)
         self._descent.move()
+        if self._average is not None:
+            self._average.update(self.learner.student)
         remember(self.learner, scores.pending)
 
         self._state.step += 1
@@ -200,7 +206,7 @@ class Trainer:
         measured: Figures = {}
         if self._monitor is not None and loop.monitor_every and (state.epoch % loop.monitor_every == 0 or last):
             self.learner.eval()
-            state.monitor = measured = dict(self._monitor(self.learner.student))
+            state.monitor = measured = dict(self._monitor(self._result()))
             log.write("monitor", epoch=state.epoch, step=state.step, values=measured)
         if state.epoch % loop.checkpoint_every == 0 or last:
             self._save()
@@ -215,7 +221,8 @@ class Trainer:
             "state": dataclasses.asdict(self._state),
             "scaler": self._descent.scaler.state_dict(),
         }
-        save_checkpoint(path, modules=self._modules(), optimizer=self._descent.optimizer, metadata=metadata)
+        result = {} if self._gives_itself() else {"result": self._result()}
+        save_checkpoint(path, modules=self._modules() | result, optimizer=self._descent.optimizer, metadata=metadata)
         keep_newest(self._folder, path, keep=self._loop.checkpoint_keep if self._keep_older else 1)
         self._keep_older = True
 
@@ -229,8 +236,20 @@ class Trainer:
 
     def _modules(self) -> dict[str, nn.Module]:
         learner = self.learner
-        kept = {} if learner.kept_first is None else {"first": learner.kept_first}
+        kept: dict[str, nn.Module] = {} if learner.kept_first is None else {"first": learner.kept_first}
+        if self._average is not None:
+            kept["average"] = self._average
         return {"student": learner.student, "key": learner.key, "queues": learner.queues, **kept}
+
+    def _gives_itself(self) -> bool:
+        return self._average is None and self._loop.blend == 1
+
+    def _result(self) -> Student:
+        """Return the student that is measured and given away: the average if there is one, blended if so planned."""
+        student = self.learner.student if self._average is None else self._average.student
+        if self._loop.blend == 1:
+            return student
+        return blend_student(student, self.learner.first, share=self._loop.blend)
 
     def _queue_fill(self) -> Figures:
         """Return the share of each queue that holds real keys."""

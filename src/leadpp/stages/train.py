@@ -117,6 +117,8 @@ def _loop(config: Config) -> LoopPlan:
         layer_decay=train.layer_decay,
         head_warmup_epochs=train.head_warmup_epochs,
         anchor=train.anchor,
+        average_decay=train.average_decay,
+        blend=train.blend,
         precision=train.precision,
         monitor_every=train.monitor_every,
         checkpoint_every=checkpoint.every,
@@ -173,7 +175,7 @@ def _learner(config: Config, objective: Objective, prototypes: Prototypes | None
         queues=objective.queues(),
         queue_size=config.train.queue_size or automatic_queue_size(photographs, batch_size=config.train.batch_size),
         generator=generator_for(config.seed, "first negatives"),
-        keep_first=config.train.anchor > 0 or objective.uses("structure"),
+        keep_first=config.train.anchor > 0 or config.train.blend < 1 or objective.uses("structure"),
     )
 
 

@@ -92,7 +92,7 @@ def trainer_of(
     metadata: dict[str, object] | None = None,
 ) -> Trainer:
     return Trainer(
-        tiny_learner(objective, queue_size=queue_size, keep_first=loop.anchor > 0),
+        tiny_learner(objective, queue_size=queue_size, keep_first=loop.anchor > 0 or loop.blend < 1),
         objective=objective,
         order=StepPlan(key_momentum=0.9),
         loop=loop,
@@ -152,6 +152,8 @@ CAREFUL: dict[str, dict[str, Any]] = {
     "anchor": {"anchor": 0.5},
     "structure": {"structure": 1.0},
     "heads first": {"head_warmup_epochs": 2.5, "clip_norm": 1.0},
+    "average": {"average_decay": 0.5},
+    "average, blended": {"average_decay": 0.5, "blend": 0.25},
 }
 """Settings with something to remember between two parts of a training."""
 
@@ -180,6 +182,32 @@ def test_two_epochs_and_one_are_three(tmp_path: Path, name: str) -> None:
     assert parts["terms"] == straight["terms"]
 
 
+def test_what_is_given_away_is_measured_and_kept_beside_the_student(tmp_path: Path) -> None:
+    measured: list[dict[str, Tensor]] = []
+
+    def monitor(student: Student) -> dict[str, float]:
+        measured.append(copy.deepcopy(student.state_dict()))
+        return {"knn": 0.5}
+
+    plan = replace(LOOP, epochs=1, blend=0.25)
+    trainer = trainer_of(tmp_path, loop=plan, monitor=monitor)
+    began = copy.deepcopy(trainer.learner.student.state_dict())
+    trainer.fit(TinyBatches())
+    trained = trainer.learner.student.state_dict()
+    (result,) = measured
+    saved = read_checkpoint(tmp_path / "checkpoints/epoch-0001.safetensors").sections
+    for name, tensor in result.items():
+        share = 0.25 if name.startswith("backbone.") else 1.0
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, share * trained[name] + (1 - share) * began[name])
+        assert torch.equal(saved["result"][name], tensor)
+        assert torch.equal(saved["student"][name], trained[name])
+
+
+def test_a_plain_training_gives_away_its_student(finished: Path) -> None:
+    assert "result" not in read_checkpoint(finished / "checkpoints/epoch-0004.safetensors").sections
+
+
 def test_groups_of_the_optimizer_may_not_change(finished: Path) -> None:
     with pytest.raises(CheckpointError, match=r"trained with train\.backbone_rate 1\.0, this training has 0\.5"):
         trainer_of(finished, loop=replace(LOOP, backbone_rate=0.5)).resume()
@@ -199,7 +227,8 @@ def test_checkpoints_from_before_a_setting_go_on(finished: Path, tmp_path: Path)
 
 
 YOUNGER = {
-    "loss.structure", "train.backbone_rate", "train.layer_decay", "train.head_warmup_epochs", "train.anchor"
+    "loss.structure", "train.backbone_rate", "train.layer_decay", "train.head_warmup_epochs", "train.anchor",
+    "train.average_decay", "train.blend",
 }  # fmt: skip
 """Settings that older checkpoints do not tell of."""
 
