@@ -72,11 +72,11 @@ NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
         "input": {"size": 96},
         "localize": {
             "backbone": "builtin:world-backbone",
-            "size": 128,
+            "size": 160,
             "fit_size": 0,
             "stages": 2,
             "upsample": 4,
-            "threshold": 0.35,
+            "threshold": 0.1,
         },
         "teacher": {"model": "builtin:world-clip"},
         "student": {"backbone": "builtin:world-backbone"},
