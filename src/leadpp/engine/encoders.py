@@ -49,7 +49,7 @@ def student_encoder(run: Path, *, backbone: str, device: torch.device) -> Encode
     if path is None:
         return None
     student, metadata = load_student(path, backbone=backbone)
-    facts = {"checkpoint": path.relative_to(run).as_posix(), "epoch": metadata.get("epoch")}
+    facts = {"checkpoint": path.relative_to(run).as_posix(), "epoch": metadata.get("epoch"), **_how_made(metadata)}
     return Encoder(
         name="student",
         title=metadata["backbone"],
@@ -58,6 +58,13 @@ def student_encoder(run: Path, *, backbone: str, device: torch.device) -> Encode
         names_classes=bool(metadata.get("class_count")),
         facts={key: value for key, value in facts.items() if value is not None},
     )
+
+
+def _how_made(metadata: Mapping[str, Any]) -> dict[str, float]:
+    """Say in which way the student is not the trained one itself; nothing where it is."""
+    plain = {"train.average_decay": 0.0, "train.blend": 1.0}
+    found = {name: metadata.get(name, value) for name, value in plain.items()}
+    return {name.removeprefix("train."): value for name, value in found.items() if value != plain[name]}
 
 
 def frozen_encoder(backbone: str, *, device: torch.device) -> Encoder:
