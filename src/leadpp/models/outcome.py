@@ -56,7 +56,7 @@ def blend_student(student: Student, first: FirstBackbone, *, share: float) -> St
 
 
 def _mix(into: nn.Module, other: nn.Module, *, share: float) -> None:
-    """Move every floating-point tensor of a module towards another's by a share; BatchNorm's counts mean nothing here."""
+    """Move every floating-point tensor of a module towards another's by a share, but not BatchNorm's counts."""
     theirs = other.state_dict()
     for name, tensor in into.state_dict().items():
         if tensor.is_floating_point():
