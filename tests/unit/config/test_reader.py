@@ -38,7 +38,7 @@ def test_networks_stand_over_the_preset_and_under_every_layer() -> None:
     config = build_config({"networks": "world", "preset": "paper"}, {"train": {"epochs": 3}})
     assert (config.networks, config.student.backbone) == ("world", "builtin:world-backbone")
     assert (config.localize.backbone, config.teacher.model) == ("builtin:world-backbone", "builtin:world-clip")
-    assert (config.input.size, config.localize.size, config.localize.fit_size) == (96, 128, 0)
+    assert (config.input.size, config.localize.size, config.localize.fit_size) == (96, 160, 0)
     assert (config.train.epochs, config.train.batch_size) == (3, 32)
     assert config.train.key_update == "forward"
     file = {"networks": "world", "input": {"size": 64}}

@@ -277,6 +277,8 @@ def test_settings_of_the_loop_arrive(
         "layer_decay": 0.75,
         "head_warmup_epochs": 1.5,
         "anchor": 0.125,
+        "average_decay": 0.25,
+        "blend": 0.75,
         "precision": "fp16",
         "monitor_every": 0,
     }
@@ -295,6 +297,7 @@ def test_the_first_backbone_is_kept_where_it_is_needed(
         ({}, False),
         ({"train": {"anchor": 0.1}}, True),
         ({"loss": {"structure": 0.1}}, True),
+        ({"train": {"blend": 0.5}}, True),
     ]
     for groups, kept in cases:
         what, _ = built(run, index, settings(backbone, **groups), monkeypatch=monkeypatch)
