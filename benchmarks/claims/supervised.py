@@ -19,6 +19,7 @@ from leadpp.functional.schedule import learning_rate
 from leadpp.io.checkpoint import checkpoint_path, keep_newest, save_checkpoint
 from leadpp.models.backbone import create_backbone
 from leadpp.models.student import Student
+from leadpp.stages.train import training_recipe
 
 RATE, MOMENTUM, DECAY = 0.02, 0.9, 5e-4
 WARMUP_EPOCHS = 1.0
@@ -51,6 +52,7 @@ def train_supervised(*, run: Path, config: Config, progress: Progress) -> dict[s
         seed=config.seed,
         crop_boxes_xyxy=read_boxes(run / "boxes.parquet", records).crop_xyxy,
         views=VIEWS,
+        recipe=training_recipe(config.augment),
     )
     loader = train_loader(samples, batch_size=config.train.batch_size)
     device = pick_device(config.train.device)

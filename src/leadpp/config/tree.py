@@ -31,6 +31,34 @@ class InputConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentConfig:
+    """How much the training views differ from their photograph; the defaults are the paper's (MoCo v2)."""
+
+    crop_least: float = 0.2
+    """Least share of the photograph's or object's area that a view keeps; the most is all of it."""
+    jitter: float = 0.4
+    """Largest change of brightness, contrast and saturation, as a share."""
+    hue: float = 0.1
+    """Largest turn of the hue, in turns of the colour circle."""
+    jitter_prob: float = 0.8
+    """How often colours are jittered."""
+    grey_prob: float = 0.2
+    """How often colour is taken away."""
+    blur: float = 2.0
+    """Largest standard deviation of the blur, in pixels of the finished view; the least is 0.1."""
+    blur_prob: float = 0.5
+    """How often the view is blurred."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.crop_least <= 1, f"augment.crop_least must be above 0 and at most 1, got {self.crop_least}")
+        _require(0 <= self.jitter <= 1, f"augment.jitter must be from 0 to 1, got {self.jitter}")
+        _require(0 <= self.hue <= 0.5, f"augment.hue must be from 0 to 0.5, got {self.hue}")
+        _require(self.blur >= 0.1, f"augment.blur must be at least 0.1 pixels, got {self.blur}")
+        for name in ("jitter_prob", "grey_prob", "blur_prob"):
+            _require(0 <= getattr(self, name) <= 1, f"augment.{name} must be from 0 to 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LocalizeConfig:
     """How the object is found (DDT)."""
 
@@ -341,6 +369,8 @@ class Config:
     """The one seed from which every draw is derived."""
     input: InputConfig = field(default_factory=InputConfig)
     """How photographs are read."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """What the views for training are made with."""
     localize: LocalizeConfig = field(default_factory=LocalizeConfig)
     """How the object is found."""
     text: TextConfig = field(default_factory=TextConfig)

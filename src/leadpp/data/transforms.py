@@ -21,6 +21,8 @@ Fit = Literal["center-crop", "squeeze"]
 
 _JITTER_NAMES: tuple[JitterName, ...] = ("brightness", "contrast", "saturation", "hue")
 _CROP_ATTEMPTS = 10
+SMALLEST_BLUR_PX = 0.1
+"""Standard deviation of the least blur that the paper applies."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +41,7 @@ class Recipe:
     """How often colour is taken away."""
     blur_prob: float = 0.5
     """How often the view is blurred."""
-    blur_sigma_px: tuple[float, float] = (0.1, 2.0)
+    blur_sigma_px: tuple[float, float] = (SMALLEST_BLUR_PX, 2.0)
     """Standard deviation of the blur, in pixels of the finished view."""
     flip_prob: float = 0.5
     """How often left and right are exchanged."""

@@ -24,6 +24,7 @@ from leadpp.data.transforms import (
     Augmentation,
     Box,
     Fit,
+    Recipe,
     apply_augmentation,
     draw_augmentation,
     fixed_view,
@@ -86,6 +87,7 @@ class ViewSet(Dataset[Batch]):
         seed: int,
         crop_boxes_xyxy: Tensor | None = None,
         views: Sequence[ViewName] = VIEW_NAMES,
+        recipe: Recipe = TRAIN_RECIPE,
     ) -> None:
         """Hold what samples are made of.
 
@@ -97,12 +99,14 @@ class ViewSet(Dataset[Batch]):
             crop_boxes_xyxy: What object views are cut from, half-open integers, shape (N, 4); without boxes object
                 views see the whole photograph.
             views: Which views to make.
+            recipe: From what the parameters of the views are drawn.
 
         Raises:
             DataError: A box is empty or leaves its photograph.
         """
         self.records = tuple(records)
         self.root, self.size, self.seed, self.views = root, size, seed, tuple(views)
+        self.recipe = recipe
         self._whole = _regions(self.records, None)
         self._object = _regions(self.records, crop_boxes_xyxy)
 
@@ -123,7 +127,7 @@ class ViewSet(Dataset[Batch]):
     def _draw(self, key: SampleKey, name: ViewName) -> Augmentation:
         regions = self._object if name.startswith("object") else self._whole
         generator = generator_for(self.seed, "views", key.epoch, key.index, VIEW_NAMES.index(name))
-        return draw_augmentation(regions[key.index], recipe=TRAIN_RECIPE, generator=generator)
+        return draw_augmentation(regions[key.index], recipe=self.recipe, generator=generator)
 
 
 class EvalSet(Dataset[Batch]):

@@ -31,13 +31,14 @@ from leadpp.models.student import Student
 
 _IDENTITY = frozenset(
     {"backbone", "embedding_dim", "attention_channels", "attention_scaling", "batchnorm"}
-    | {"input_size", "batch_size", "seed", "fingerprint", "prototypes", "teacher"}
+    | {"input_size", "augment", "batch_size", "seed", "fingerprint", "prototypes", "teacher"}
 )
 """What must be the same for a training to go on, besides the objective; the rate and the number of epochs, for
 instance, may change."""
 _GROUPING = ("backbone_rate", "layer_decay", "head_warmup_epochs", "anchor", "average_decay", "blend")
 """Settings of the loop that decide which weights share a group of the optimizer, and what a checkpoint holds."""
 _SINCE: dict[str, Any] = {
+    "augment": {},
     "loss.structure": 0.0,
     "train.backbone_rate": 1.0,
     "train.layer_decay": 1.0,

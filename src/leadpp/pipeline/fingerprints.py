@@ -82,7 +82,7 @@ def _train(job: Job, index: ImageIndex) -> dict[str, object]:
         "data": [(record.path, record.checksum, record.cut_bottom_px) for record in records],
         "boxes": boxes,
         "size": job.config.input.size,
-        "settings": _settings(job.config, "student", "loss", "train"),
+        "settings": _settings(job.config, "augment", "student", "loss", "train"),
         "weights": _network(job.config.student.backbone),
         "teacher": [_teacher(job.config), _settings(job.config, "teacher"), _file(job.run / PROTOTYPES)]
         if taught

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from leadpp import __version__
-from leadpp.config.tree import Config, LossConfig
+from leadpp.config.tree import AugmentConfig, Config, LossConfig
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
+from leadpp.data.transforms import SMALLEST_BLUR_PX, Recipe
 from leadpp.data.views import EvalSet, TrainLoader, ViewSet, eval_loader, train_loader
 from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
 from leadpp.engine.plan import LoopPlan
@@ -96,6 +97,18 @@ def train(
             f"{device} has too little memory for a batch of {config.train.batch_size}; lower train.batch_size or "
             "input.size, or set train.precision bf16"
         ) from error
+
+
+def training_recipe(augment: AugmentConfig) -> Recipe:
+    """Return from what the parameters of the training views are drawn."""
+    return Recipe(
+        scale=(augment.crop_least, 1.0),
+        jitter_prob=augment.jitter_prob,
+        jitter=(augment.jitter, augment.jitter, augment.jitter, augment.hue),
+        grey_prob=augment.grey_prob,
+        blur_prob=augment.blur_prob,
+        blur_sigma_px=(SMALLEST_BLUR_PX, augment.blur),
+    )
 
 
 def _objective(loss: LossConfig) -> Objective:
@@ -205,6 +218,7 @@ def _loader(
         seed=config.seed,
         crop_boxes_xyxy=read_boxes(run / "boxes.parquet", records).crop_xyxy if sees_objects else None,
         views=views,
+        recipe=training_recipe(config.augment),
     )
     return train_loader(
         samples,
@@ -250,12 +264,19 @@ def _metadata(
         "batch_size": config.train.batch_size,
         "seed": config.seed,
         "preset": config.preset,
+        "augment": _changes(config.augment),
         "class_count": len(prototypes.vectors) if prototypes else 0,
         "prototypes": _digest(prototypes.vectors.tolist()) if prototypes else None,
         "teacher": teacher if prototypes else None,
         "fingerprint": _digest([(record.path, record.checksum, record.cut_bottom_px) for record in records]),
         "code_version": __version__,
     }
+
+
+def _changes(augment: AugmentConfig) -> dict[str, float]:
+    """Return in what the views differ from the paper's."""
+    paper = dataclasses.asdict(AugmentConfig())
+    return {name: value for name, value in dataclasses.asdict(augment).items() if value != paper[name]}
 
 
 def _digest(content: object) -> str:

@@ -136,5 +136,5 @@ def test_every_setting_is_documented_and_has_a_default() -> None:
 
 def test_groups_are_those_promised() -> None:
     groups = {leaf.path[0] for leaf in option_fields() if len(leaf.path) > 1}
-    promised = "input localize text teacher student loss train checkpoint evaluate report"
+    promised = "input augment localize text teacher student loss train checkpoint evaluate report"
     assert groups == set(promised.split())

@@ -90,6 +90,7 @@ def changed(run: Path, change: Callable[[], tuple[Job, ImageIndex]]) -> set[str]
         ({"teacher": {"pretrained": "other"}}, {"prototypes", "train", "evaluate", "report"}),
         ({"input": {"size": 96}}, {"train", "evaluate", "report"}),
         ({"input": {"workers": 3}}, {"report"}),
+        ({"augment": {"hue": 0.0}}, {"train", "report"}),
         ({"loss": {"alpha": 0.3}}, {"train", "report"}),
         ({"train": {"epochs": 3}}, {"train", "report"}),
         ({"train": {"device": "cpu"}}, set()),
