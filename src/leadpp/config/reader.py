@@ -81,7 +81,13 @@ NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
         "teacher": {"model": "builtin:world-clip"},
         "student": {"backbone": "builtin:world-backbone", "batchnorm": "eval"},
         "loss": {"distillation_temperature": 0.05, "structure": 1.0},
-        "train": {"epochs": 6, "batch_size": 32, "clip_norm": 1.0, "head_warmup_epochs": 1.0},
+        "train": {
+            "epochs": 6,
+            "batch_size": 32,
+            "clip_norm": 1.0,
+            "head_warmup_epochs": 1.0,
+            "precision": "auto",
+        },
     },
 }
 """What each set of shipped networks sets over the preset: their names, and sizes that suit them."""

@@ -254,8 +254,8 @@ class TrainConfig:
     """Negatives in each queue; 0: the largest multiple of the batch in the training set, at most 65,536."""
     key_timing: Literal["after-step", "reference"] = "after-step"
     """When object keys join their queue: after the step, or (reference) before the third term is scored."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the forward passes."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the forward passes; `auto` is bf16 where the device has matrix units for it, else fp32."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
     monitor_every: int = 1

@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import torch
 
 from leadpp.errors import ConfigError
 
 T = TypeVar("T")
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+"""Arithmetic of forward passes, as in settings."""
 
 
 class Progress(Protocol):
@@ -88,6 +91,17 @@ def pick_device(name: str) -> torch.device:
     if not there.get(device.type, False):
         raise ConfigError(f"train.device is {name!r}, but this machine has no such device; use auto or cpu")
     return device
+
+
+def pick_precision(name: Precision, device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
+    """Turn ``auto`` into the arithmetic that is fast on a device: bf16 where its matrix units know it, else fp32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    # Public torch tells of AVX alone; only with AMX is bf16 several times faster, without it may be slower than fp32.
+    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return "bf16" if device.type == "cpu" and has_tiles() else "fp32"
 
 
 def worker_count(asked: int) -> int:

@@ -276,6 +276,7 @@ class Trainer:
             "images": images,
             "seconds": seconds,
             "images_per_s": images / seconds,
+            "precision": self._loop.precision,
             "terms": self._state.terms,
             "monitor": self._state.monitor,
             "checkpoint": newest.relative_to(self._run).as_posix() if newest else None,

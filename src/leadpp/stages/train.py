@@ -18,7 +18,7 @@ from leadpp.data.views import EvalSet, TrainLoader, ViewSet, eval_loader, train_
 from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.restore import describe_student
-from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
+from leadpp.engine.runtime import Progress, SilentProgress, pick_device, pick_precision, worker_count
 from leadpp.engine.step import Lessons, StepPlan
 from leadpp.engine.trainer import Trainer
 from leadpp.errors import ConfigError, LeadppError, TextError
@@ -79,9 +79,9 @@ def train(
             key_update=config.train.key_update,
             key_momentum=config.train.key_momentum,
             key_timing=config.train.key_timing,
-            autocast_dtype=_AUTOCAST[config.train.precision],
+            autocast_dtype=_AUTOCAST[pick_precision(config.train.precision, device)],
         ),
-        loop=_loop(config),
+        loop=_loop(config, device),
         lessons=lessons,
         run=run,
         metadata=_metadata(learner.student, config, records, prototypes),
@@ -115,7 +115,7 @@ def _objective(loss: LossConfig) -> Objective:
     return Objective(**{item.name: getattr(loss, item.name) for item in dataclasses.fields(Objective)})
 
 
-def _loop(config: Config) -> LoopPlan:
+def _loop(config: Config, device: torch.device) -> LoopPlan:
     train, checkpoint = config.train, config.checkpoint
     return LoopPlan(
         epochs=train.epochs,
@@ -132,7 +132,7 @@ def _loop(config: Config) -> LoopPlan:
         anchor=train.anchor,
         average_decay=train.average_decay,
         blend=train.blend,
-        precision=train.precision,
+        precision=pick_precision(train.precision, device),
         monitor_every=train.monitor_every,
         checkpoint_every=checkpoint.every,
         checkpoint_keep=checkpoint.keep,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from leadpp.engine.runtime import SilentProgress, pick_device, worker_count
+from leadpp.engine.runtime import SilentProgress, pick_device, pick_precision, worker_count
 from leadpp.errors import ConfigError
 
 
@@ -12,6 +12,27 @@ def test_devices() -> None:
         pick_device("toaster")
     with pytest.raises(ConfigError, match="no such device"):
         pick_device("cuda:99")
+
+
+@pytest.mark.parametrize("has_tiles", [True, False])
+def test_automatic_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch, has_tiles: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles)
+    assert pick_precision("auto", torch.device("cpu")) == ("bf16" if has_tiles else "fp32")
+    assert pick_precision("auto", torch.device("mps")) == "fp32"
+    assert pick_precision("fp16", torch.device("cpu")) == "fp16"
+
+
+def test_automatic_precision_without_news_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    assert pick_precision("auto", torch.device("cpu")) == "fp32"
+
+
+@pytest.mark.parametrize("has_units", [True, False])
+def test_automatic_precision_follows_the_gpu(monkeypatch: pytest.MonkeyPatch, has_units: bool) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: has_units and not including_emulation
+    )
+    assert pick_precision("auto", torch.device("cuda")) == ("bf16" if has_units else "fp32")
 
 
 def test_workers() -> None:

@@ -100,6 +100,7 @@ def test_the_whole_method(run: Path, index: ImageIndex, backbone: str) -> None:
     results = train(index=index, run=run, config=build_config(settings(backbone)))
     assert (results["epochs"], results["steps"], results["images"]) == (2, 4, 16)
     assert results["checkpoint"] == "checkpoints/epoch-0002.safetensors"
+    assert results["precision"] == "fp32"
     assert set(results["terms"]) == {
         "loss", "global_global", "global_object", "object_object", "distillation", "alignment"
     }  # fmt: skip
