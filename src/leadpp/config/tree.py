@@ -137,6 +137,9 @@ class TeacherConfig:
     """`package.module:function` that returns a teacher of one's own; replaces model and pretrained."""
     normalization: Literal["own", "imagenet"] = "own"
     """Pixel statistics that the teacher is fed with; the reference feeds it ImageNet's."""
+    view: Literal["augmented", "clean"] = "augmented"
+    """What the teacher is asked about in training: the student's own augmented view (the paper), or the object as it
+    is, once for each photograph; its answers are then kept, and a step costs no forward of the teacher."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,8 +198,9 @@ class LossConfig:
     """w_c: squared normalised entropy of the teacher, 1, or 0.5. Without a teacher it is 1."""
     distill_weighting: Literal["entropy", "one", "half"] = "entropy"
     """w_d: one minus squared normalised entropy, 1, or 0.5."""
-    distill_view: Literal["object", "global"] = "object"
-    """The view on which teacher and student are compared."""
+    distill_view: Literal["object", "global", "both"] = "object"
+    """The view on which teacher and student are compared; `both` holds the student's object and whole view to what
+    the teacher sees in the object."""
     log_form: Literal["log-softmax", "softmax-log"] = "log-softmax"
     """The stable logarithm, or the reference's."""
     alignment_form: Literal["reference", "scaled"] = "reference"

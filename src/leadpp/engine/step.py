@@ -56,6 +56,9 @@ class Lessons:
     teacher: ImageTeacher
     prototypes: Tensor
     """Unit rows, shape (C, D)."""
+    remembered: Tensor | None = None
+    """What the teacher made of one fixed view of each training photograph, shape (N, D), unit rows; it then is not
+    asked about augmented views."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +110,7 @@ class Scores:
     lesson: Lesson | None
     """None where the teacher has no say."""
     answer: Distribution | None
-    """The student's distribution over the prototypes; None where nothing is distilled."""
+    """The student's distribution over the prototypes on the teacher's view; None where nothing is distilled."""
     alignment: Alignment | None
     """None where the alignment has no weight."""
 
@@ -146,11 +149,14 @@ class _Encoders:
             feature: Tensor = self._learner.first(self._views[view])
         return feature
 
-    def teach(self, view: ViewName, lessons: Lessons, objective: Objective) -> Lesson:
-        """Ask the teacher what it makes of a view."""
+    def teach(self, lessons: Lessons, objective: Objective, *, samples: Tensor | None) -> Lesson:
+        """Ask the teacher what it makes of its view, or recall what it made of the photographs."""
         with torch.no_grad():
-            with self._autocast():
-                embedding = lessons.teacher.encode_images(self._views[view])
+            if lessons.remembered is not None and samples is not None:
+                embedding = lessons.remembered[samples]
+            else:
+                with self._autocast():
+                    embedding = lessons.teacher.encode_images(self._views[objective.teacher_view()])
             seen = _distribution(embedding.float(), lessons, objective)
             entropy = normalized_entropy(seen, form=objective.log_form)
         return Lesson(embedding=embedding.float(), distribution=seen, entropy=entropy)
@@ -161,7 +167,13 @@ class _Encoders:
 
 
 def score_step(
-    learner: Learner, views: Views, *, objective: Objective, plan: StepPlan, lessons: Lessons | None = None
+    learner: Learner,
+    views: Views,
+    *,
+    objective: Objective,
+    plan: StepPlan,
+    lessons: Lessons | None = None,
+    samples: Tensor | None = None,
 ) -> Scores:
     """Score one batch by every term that has weight.
 
@@ -174,6 +186,8 @@ def score_step(
         objective: Which terms count, and how much.
         plan: The order of events.
         lessons: Teacher and prototypes; without them w_c is 1 and nothing is distilled.
+        samples: Places of the photographs among those for training, (B,); needed where the teacher's answers are
+            remembered.
     """
     encode = _Encoders(learner, views, plan)
     if plan.key_update == "step":
@@ -187,13 +201,18 @@ def score_step(
     lesson, answer = None, None
     contrast_weight = distill_weight = torch.ones(len(next(iter(views.values()))), device=learner.device)
     if lessons is not None and objective.asks_teacher():
-        lesson = encode.teach(objective.teacher_view(), lessons, objective)
+        lesson = encode.teach(lessons, objective, samples=samples)
         contrast_weight, distill_weight = adaptive_weights(
             lesson.entropy, contrast=objective.contrast_weighting, distill=objective.distill_weighting
         )
         if objective.uses("distillation"):
-            answer = _distribution(encode.latest_query(objective.teacher_view()).embedding, lessons, objective)
-            losses["distillation"] = kl_divergence(lesson.distribution, answer)
+            answers = {
+                view: _distribution(encode.latest_query(view).embedding, lessons, objective)
+                for view in objective.pupil_views()
+            }
+            divergences = [kl_divergence(lesson.distribution, one) for one in answers.values()]
+            losses["distillation"] = torch.stack(divergences).mean(dim=0)
+            answer = answers[objective.teacher_view()]
 
     alignment = None
     if objective.uses("alignment"):

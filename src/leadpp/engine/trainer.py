@@ -31,7 +31,7 @@ from leadpp.models.student import Student
 
 _IDENTITY = frozenset(
     {"backbone", "embedding_dim", "attention_channels", "attention_scaling", "batchnorm"}
-    | {"input_size", "augment", "batch_size", "seed", "fingerprint", "prototypes", "teacher"}
+    | {"input_size", "augment", "batch_size", "seed", "fingerprint", "prototypes", "teacher", "teacher_view"}
 )
 """What must be the same for a training to go on, besides the objective; the rate and the number of epochs, for
 instance, may change."""
@@ -39,6 +39,7 @@ _GROUPING = ("backbone_rate", "layer_decay", "head_warmup_epochs", "anchor", "av
 """Settings of the loop that decide which weights share a group of the optimizer, and what a checkpoint holds."""
 _SINCE: dict[str, Any] = {
     "augment": {},
+    "teacher_view": "augmented",
     "loss.structure": 0.0,
     "train.backbone_rate": 1.0,
     "train.layer_decay": 1.0,
@@ -170,7 +171,14 @@ class Trainer:
         wanted = self._objective.views(taught=self._lessons is not None)
         on_device = {name: views[name].to(self.learner.device, non_blocking=True) for name in wanted}
         rate = self._descent.prepare(self._state.step, steps_per_epoch=per_epoch)
-        scores = score_step(self.learner, on_device, objective=self._objective, plan=self._order, lessons=self._lessons)
+        scores = score_step(
+            self.learner,
+            on_device,
+            objective=self._objective,
+            plan=self._order,
+            lessons=self._lessons,
+            samples=views["index"].to(self.learner.device) if "index" in views else None,
+        )
         parts = self._objective.reduce(scores.terms)
         loss = total(parts)
 

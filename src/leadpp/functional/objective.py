@@ -58,8 +58,10 @@ class Objective:
     """w_c: the squared entropy of the teacher, 1, or 0.5."""
     distill_weighting: Weighting = "entropy"
     """w_d: one minus the squared entropy of the teacher, 1, or 0.5."""
-    distill_view: Literal["object", "global"] = "object"
-    """Where teacher and student are compared: the first object view or the first whole view."""
+    distill_view: Literal["object", "global", "both"] = "object"
+    """Where the student is held to the teacher's answer: on the first object view, which the teacher sees too; on the
+    first whole view, likewise; or on both, the teacher looking at the object view alone, so that the student must
+    see in the whole photograph what the teacher sees in the crop."""
     log_form: LogForm = "log-softmax"
     """The stable logarithm of the softmax, or the reference's."""
     alignment_form: AlignmentForm = "reference"
@@ -87,8 +89,12 @@ class Objective:
         return self.uses("distillation") or (bool(self.queues()) and self.contrast_weighting == "entropy")
 
     def teacher_view(self) -> ViewName:
-        """Name the view on which teacher and student are compared."""
-        return "object_1" if self.distill_view == "object" else "global_1"
+        """Name the view that the teacher looks at."""
+        return "global_1" if self.distill_view == "global" else "object_1"
+
+    def pupil_views(self) -> tuple[ViewName, ...]:
+        """Name the views on which the student is held to the teacher's answer."""
+        return ("object_1", "global_1") if self.distill_view == "both" else (self.teacher_view(),)
 
     def views(self, *, taught: bool) -> tuple[ViewName, ...]:
         """Name the views that the terms need, in a fixed order.
@@ -105,6 +111,8 @@ class Objective:
             needed |= {"object_1", "object_2"}
         if taught and self.asks_teacher():
             needed.add(self.teacher_view())
+            if self.uses("distillation"):
+                needed |= set(self.pupil_views())
         return tuple(view for view in VIEW_NAMES if view in needed)
 
     def reduce(self, terms: "LossTerms") -> dict[TermName, Tensor]:

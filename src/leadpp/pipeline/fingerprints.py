@@ -53,7 +53,7 @@ def sees_objects(config: Config) -> bool:
     """Tell whether a term of the loss looks at object views."""
     loss = config.loss
     contrast = loss.global_object > 0 or loss.object_object > 0 or loss.alignment > 0
-    return contrast or (loss.distill_view == "object" and loss.distillation > 0)
+    return contrast or (loss.distill_view != "global" and loss.distillation > 0)
 
 
 def _localize(job: Job, index: ImageIndex) -> dict[str, object]:

@@ -69,7 +69,12 @@ def train(
         )
     records = index.usable("train")
     loader = _loader(records, views, index=index, run=run, config=config, device=device)
-    lessons = _lessons(prototypes, config, device) if prototypes is not None else None
+    lessons = None
+    if prototypes is not None:
+        lessons = _lessons(prototypes, config, device)
+        if config.teacher.view == "clean":
+            samples = _clean_views(records, objective, index=index, run=run, config=config)
+            lessons = remember_answers(lessons, samples, config=config, device=device, progress=progress)
     learner = _learner(config, objective, prototypes, photographs=len(records)).to(device)
     trainer = Trainer(
         learner,
@@ -173,6 +178,36 @@ def _lessons(prototypes: Prototypes, config: Config, device: torch.device) -> Le
     return Lessons(teacher=teacher, prototypes=prototypes.vectors.to(device))
 
 
+def _clean_views(
+    records: tuple[ImageRecord, ...], objective: Objective, *, index: ImageIndex, run: Path, config: Config
+) -> EvalSet:
+    of_objects = objective.teacher_view() == "object_1"
+    return EvalSet(
+        records,
+        root=index.root,
+        size=config.input.size,
+        fit=config.evaluate.view,
+        crop_boxes_xyxy=read_boxes(run / "boxes.parquet", records).crop_xyxy if of_objects else None,
+    )
+
+
+@torch.no_grad()
+def remember_answers(
+    lessons: Lessons, samples: EvalSet, *, config: Config, device: torch.device, progress: Progress
+) -> Lessons:
+    """Ask the teacher about the fixed view of each photograph, once.
+
+    Returns:
+        The same lessons with what the teacher answered, in the order of the samples.
+    """
+    loader = eval_loader(samples, batch_size=config.evaluate.batch_size, workers=worker_count(config.input.workers))
+    answers = [
+        lessons.teacher.encode_images(batch["image"].to(device)).float()
+        for batch in progress.track(loader, total=len(samples), what="ask the teacher", size=lambda b: len(b["index"]))
+    ]
+    return dataclasses.replace(lessons, remembered=torch.cat(answers))
+
+
 def _learner(config: Config, objective: Objective, prototypes: Prototypes | None, *, photographs: int) -> Learner:
     width = config.student.embedding_dim or (prototypes.dim if prototypes else _WIDTH_WITHOUT_TEACHER)
     student = Student(
@@ -268,6 +303,7 @@ def _metadata(
         "class_count": len(prototypes.vectors) if prototypes else 0,
         "prototypes": _digest(prototypes.vectors.tolist()) if prototypes else None,
         "teacher": teacher if prototypes else None,
+        "teacher_view": config.teacher.view if prototypes else "augmented",
         "fingerprint": _digest([(record.path, record.checksum, record.cut_bottom_px) for record in records]),
         "code_version": __version__,
     }
