@@ -152,7 +152,9 @@ class _Encoders:
     def teach(self, lessons: Lessons, objective: Objective, *, samples: Tensor | None) -> Lesson:
         """Ask the teacher what it makes of its view, or recall what it made of the photographs."""
         with torch.no_grad():
-            if lessons.remembered is not None and samples is not None:
+            if lessons.remembered is not None:
+                if samples is None:
+                    raise ValueError("the teacher's answers are remembered, so samples must say whose are wanted")
                 embedding = lessons.remembered[samples]
             else:
                 with self._autocast():
@@ -188,6 +190,9 @@ def score_step(
         lessons: Teacher and prototypes; without them w_c is 1 and nothing is distilled.
         samples: Places of the photographs among those for training, (B,); needed where the teacher's answers are
             remembered.
+
+    Raises:
+        ValueError: The teacher's answers are remembered, and there are no samples.
     """
     encode = _Encoders(learner, views, plan)
     if plan.key_update == "step":

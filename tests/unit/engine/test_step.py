@@ -4,13 +4,15 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from leadpp.engine.step import Lessons, StepPlan, remember, score_step
 from leadpp.functional.contrastive import info_nce
 from leadpp.functional.objective import Objective, QueueName, TermName, ViewName, total
+from leadpp.functional.randomness import generator_for
 from leadpp.models.learner import Learner
 from tests.oracles import losses as oracle
-from tests.unit.tiny import CLASSES, TinyTeacher, tiny_learner, tiny_prototypes, tiny_views
+from tests.unit.tiny import CLASSES, WIDTH, TinyTeacher, tiny_learner, tiny_prototypes, tiny_views
 
 FULL = Objective(distillation_temperature=0.5)
 REFERENCE = StepPlan(forwards="reference", key_update="forward", key_timing="reference", key_momentum=0.9)
@@ -149,6 +151,38 @@ def test_the_teacher_weighs_and_teaches() -> None:
     cosines = scores.pairs["object_object"].query.embedding @ LESSONS.prototypes.T
     torch.testing.assert_close(scores.answer.probs, (cosines / 0.5).softmax(dim=1))
     assert scores.terms.classes == CLASSES
+
+
+def test_the_students_whole_view_is_held_to_what_the_teacher_sees_in_the_object() -> None:
+    both = replace(FULL, distill_view="both")
+    scores = score_step(learner_of(), tiny_views(), objective=both, plan=StepPlan(), lessons=LESSONS)
+    seen = (LESSONS.teacher.encode_images(tiny_views()["object_1"]) @ LESSONS.prototypes.T / 0.5).softmax(dim=1)
+    expected = torch.zeros(4)
+    for view in ("object_1", "global_1"):
+        answer = (scores.queries[view].embedding @ LESSONS.prototypes.T / 0.5).log_softmax(dim=1)
+        expected += F.kl_div(answer, seen, reduction="none").sum(dim=1) / 2
+    torch.testing.assert_close(scores.terms.losses["distillation"], expected)
+    assert scores.answer is not None
+    cosines = scores.queries["object_1"].embedding @ LESSONS.prototypes.T
+    torch.testing.assert_close(scores.answer.probs, (cosines / 0.5).softmax(dim=1))
+
+
+class MuteTeacher(TinyTeacher):
+    """A teacher that must not be asked."""
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        raise AssertionError("the teacher was asked")
+
+
+def test_remembered_answers_are_those_of_the_samples() -> None:
+    answers = F.normalize(torch.randn(9, WIDTH, generator=generator_for(3, "answers")), dim=1)
+    lessons = replace(LESSONS, teacher=MuteTeacher(), remembered=answers)
+    samples = torch.tensor([8, 2, 5, 0])
+    scores = score_step(learner_of(), tiny_views(), objective=FULL, plan=StepPlan(), lessons=lessons, samples=samples)
+    assert scores.lesson is not None
+    assert torch.equal(scores.lesson.embedding, torch.stack([answers[8], answers[2], answers[5], answers[0]]))
+    with pytest.raises(ValueError, match="samples must say"):
+        score_step(learner_of(), tiny_views(), objective=FULL, plan=StepPlan(), lessons=lessons)
 
 
 class LearningTeacher(TinyTeacher):

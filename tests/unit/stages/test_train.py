@@ -200,6 +200,47 @@ def test_other_augmentation_is_not_resumed(run: Path, index: ImageIndex, backbon
         train(index=index, run=run, config=other, resume=True)
 
 
+ASKED: list[Tensor] = []
+
+
+class AskedTeacher(TinyTeacher):
+    """Keeps what it is asked about."""
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        ASKED.append(images)
+        return super().encode_images(images)
+
+
+def make_asked_teacher() -> AskedTeacher:
+    return AskedTeacher()
+
+
+def test_a_clean_teacher_is_asked_once_about_each_object_as_it_is(run: Path, index: ImageIndex, backbone: str) -> None:
+    ASKED.clear()
+    clean = {"factory": f"{__name__}:make_asked_teacher", "view": "clean"}
+    config = build_config(settings(backbone, teacher=clean, train={"epochs": 2, "monitor_every": 0}))
+    train(index=index, run=run, config=config)
+    asked = torch.cat(ASKED)
+    records = index.usable("train")
+    boxes = torch.tensor([[4, 8, 36, 30]] * len(records))
+    objects = EvalSet(records, root=index.root, size=32, fit="center-crop", crop_boxes_xyxy=boxes)
+    assert torch.equal(asked, torch.stack([objects[place]["image"] for place in range(len(records))]))
+    augmented = build_config(settings(backbone, train={"epochs": 3}))
+    with pytest.raises(CheckpointError, match="trained with teacher"):
+        train(index=index, run=run, config=augmented, resume=True)
+
+
+def test_a_clean_teacher_of_whole_views_is_asked_about_whole_photographs(
+    run: Path, index: ImageIndex, backbone: str
+) -> None:
+    ASKED.clear()
+    clean = {"factory": f"{__name__}:make_asked_teacher", "view": "clean"}
+    chosen = settings(backbone, teacher=clean, train={"epochs": 1, "monitor_every": 0})
+    train(index=index, run=run, config=build_config({"preset": "lead"}, chosen))
+    whole = EvalSet(index.usable("train"), root=index.root, size=32, fit="center-crop")
+    assert torch.equal(torch.cat(ASKED), torch.stack([whole[place]["image"] for place in range(len(whole))]))
+
+
 def test_other_prototypes_are_not_resumed(run: Path, index: ImageIndex, backbone: str) -> None:
     config = build_config(settings(backbone, train={"epochs": 1}))
     train(index=index, run=run, config=config)
