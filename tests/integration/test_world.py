@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from leadpp.text.descriptions import read_descriptions
 from tests.integration.conftest import Cli
+
+
+def _rows(world: Path) -> int:
+    return len((world / "descriptions.csv").read_text(encoding="utf-8").splitlines()) - 1
 
 
 def test_a_world_from_the_command_line(tmp_path: Path, tiny_world: Path, cli: Cli) -> None:
@@ -19,12 +24,14 @@ def test_a_world_from_the_command_line(tmp_path: Path, tiny_world: Path, cli: Cl
     assert code == 0, err
     told = json.loads(out)
     assert (told["species"], told["train"], told["test"], told["correlate"]) == (4, 16, 16, 0)
+    assert (told["descriptions"], _rows(tmp_path / "w")) == (3, 4 * 3)
     assert told["digest"] == json.loads((tiny_world / "world.json").read_text())["digest"]
     code, out, err = cli(*words)
     assert (code, out) == (2, "")
     assert "--overwrite" in err
-    code, out, err = cli(*words, "--overwrite", "--correlate", "1")
+    code, out, err = cli(*words, "--overwrite", "--correlate", "1", "--descriptions", "1")
     assert code == 0, err
+    assert _rows(tmp_path / "w") == 4
     assert "train 16, test 16" in " ".join(out.split())
     assert json.loads((tmp_path / "w" / "world.json").read_text())["digest"] != told["digest"]
 
@@ -36,6 +43,8 @@ def test_a_world_from_the_command_line(tmp_path: Path, tiny_world: Path, cli: Cl
         (["--per-species", "-1"], "--per-species must be at least 1, got -1"),
         (["--size", "16"], "--size must be at least 32, got 16"),
         (["--species", "10000000000"], "at most"),
+        (["--descriptions", "0"], "--descriptions must be at least 1, got 0"),
+        (["--descriptions", "some"], "invalid int value: 'some'"),
         (["--correlate", "2"], "from 0 to 1"),
         (["--species", "few"], "invalid int value: 'few'"),
         (["--specie", "3"], "--species"),
@@ -58,6 +67,11 @@ def test_words_and_boxes_of_a_world_are_taken(tiny_world: Path, demo: Path, tmp_
     assert "left out" not in err
     code, out, err = cli("prototypes", "build", *words, "--descriptions", tiny_world / "descriptions.csv", "--json")
     assert code == 0, err
+    built = json.loads(out)
+    assert (built["classes"], built["texts"]) == (4, 12)
+    assert "12 texts for 4 classes" in err
+    asked, drawn = (read_descriptions(folder / "descriptions.csv") for folder in (tmp_path / "run", tiny_world))
+    assert asked == drawn
 
 
 @pytest.mark.slow

@@ -107,6 +107,7 @@ def _world(words: list[str]) -> int:
         per_species=parsed.per_species,
         size=parsed.size,
         seed=parsed.seed,
+        descriptions=parsed.descriptions,
         correlate=parsed.correlate,
         overwrite=parsed.overwrite,
         workers=worker_count(parsed.workers),

@@ -122,6 +122,7 @@ def world_parser() -> LineParser:
         ("--per-species", 50, "photographs of each, half for training and half for testing"),
         ("--size", 128, "width and height of a photograph in pixels, at least 32"),
         ("--seed", 0, "decides species, names, descriptions and photographs"),
+        ("--descriptions", 3, "descriptions of each species, at least 1"),
         ("--workers", -1, "drawing processes; 0 draws in this one, -1 takes one less than the cores"),
     ):
         parser.add_argument(flag, type=int, default=default, metavar="N", help=f"{text}. Default: {default}")
@@ -142,7 +143,9 @@ def data_parser(command: str) -> LineParser:
     if command in ("run", "prototypes"):
         texts = parser.add_argument_group("words (at most one, but --names may go with .pt prototypes)")
         texts.add_argument("--names", type=_path, metavar="FILE", help="class names, one a line")
-        texts.add_argument("--descriptions", type=_path, metavar="FILE", help="CSV or JSON of descriptions")
+        texts.add_argument(
+            "--descriptions", type=_path, metavar="FILE", help="CSV or JSON of descriptions, one or more a class"
+        )
         texts.add_argument("--prototypes", type=_path, metavar="FILE", help="ready prototypes, .pt or .safetensors")
     if command in ("run", "localize"):
         parser.add_argument("--write-crops", action="store_true", help="write the object crops into RUN/crops")

@@ -11,7 +11,7 @@ from leadpp.errors import TextError
 from leadpp.io.artifacts import file_digest
 from leadpp.models.teacher import Teacher, load_teacher
 from leadpp.text.descriptions import read_descriptions, write_descriptions
-from leadpp.text.encoding import EncodedTexts, encode_texts, fill_template
+from leadpp.text.encoding import EncodedTexts, average_texts, encode_texts, fill_template
 from leadpp.text.names import match_names, read_names
 from leadpp.text.prototypes import Prototypes, read_prototypes, read_reference_prototypes, write_prototypes
 
@@ -34,10 +34,11 @@ def build_prototypes(
     list of ``names``, or, with none of them, the class names of labelled data; names become sentences by
     ``text.template``. ``names`` may also name the rows of ``prototypes`` that hold none. Where the data are labelled,
     names are matched to classes as ``text.match`` says, and the prototypes are brought into the order of the classes.
+    The prototype of a class with several descriptions is the unit mean of theirs.
 
     Returns:
-        ``classes``, ``dim``, ``model`` and ``names_known``; where texts were encoded, also ``texts`` and ``pieces``
-        and, if the text tower counts, ``longest_tokens``.
+        ``classes``, ``dim``, ``model`` and ``names_known``; where texts were encoded, also how many ``texts`` and
+        ``pieces`` of them and, if the text tower counts, ``longest_tokens``.
 
     Raises:
         TextError: No source or more than one, a malformed file, or names that do not match the classes.
@@ -61,7 +62,7 @@ def build_prototypes(
         "model": made.model,
         "names_known": made.names is not None,
     }
-    return results | _counts(encoded, texts=len(made.vectors))
+    return results | _counts(encoded)
 
 
 def check_texts(
@@ -88,18 +89,18 @@ def check_texts(
         _select(words, index, config.text.match)
 
 
-def _counts(encoded: EncodedTexts | None, *, texts: int) -> dict[str, int]:
+def _counts(encoded: EncodedTexts | None) -> dict[str, int]:
     if encoded is None:
         return {}
     longest = {} if encoded.longest_tokens is None else {"longest_tokens": encoded.longest_tokens}
-    return {"texts": texts, "pieces": encoded.pieces, **longest}
+    return {"texts": len(encoded.vectors), "pieces": encoded.pieces, **longest}
 
 
 def _write(run: Path, made: Prototypes) -> None:
     write_prototypes(run / "prototypes.safetensors", made)
     table = run / "descriptions.csv"
     if made.texts is not None and made.names is not None:
-        write_descriptions(table, names=made.names, texts=made.texts)
+        write_descriptions(table, dict(zip(made.names, made.texts, strict=True)))
     else:
         table.unlink(missing_ok=True)
 
@@ -137,7 +138,7 @@ def _arrange(found: Prototypes, *, index: ImageIndex, match: str) -> Prototypes:
 
 def _gather(
     *, index: ImageIndex, config: Config, names: Path | None, descriptions: Path | None, progress: Progress
-) -> tuple[dict[str, str], dict[str, str | None]]:
+) -> tuple[dict[str, tuple[str, ...]], dict[str, str | None]]:
     """Texts by name, and what is to be recorded about how they came to be."""
     template = config.text.template
     if descriptions is not None:
@@ -154,10 +155,10 @@ def _gather(
             f"{index.root} has no labels, so there are no class names to make prototypes of; "
             "give --names, --descriptions or --prototypes, or set teacher.use to no"
         )
-    return {name: fill_template(template, name) for name in known}, {"made": origin, "template": template}
+    return {name: (fill_template(template, name),) for name in known}, {"made": origin, "template": template}
 
 
-def _select(words: Mapping[str, str], index: ImageIndex, match: str) -> dict[str, str]:
+def _select(words: Mapping[str, tuple[str, ...]], index: ImageIndex, match: str) -> dict[str, tuple[str, ...]]:
     """Texts under the true class names and in their order, or as they are where there is nothing to match."""
     if not index.labelled or match == "free":
         return dict(words)
@@ -171,21 +172,24 @@ def _match(names: tuple[str, ...], index: ImageIndex, match: str) -> tuple[int, 
 
 
 def _encode(
-    words: Mapping[str, str], *, plan: Mapping[str, str | None], config: Config, progress: Progress
+    words: Mapping[str, tuple[str, ...]], *, plan: Mapping[str, str | None], config: Config, progress: Progress
 ) -> tuple[Prototypes, EncodedTexts]:
     teacher = _teacher(config.teacher)
     teacher.to(pick_device(config.train.device))
+    texts = [text for own in words.values() for text in own]
     encoded = encode_texts(
-        tuple(words.values()),
+        texts,
         encoder=teacher,
         long_text=config.text.long_text,
         track=lambda starts: progress.track(starts, total=len(starts), what="encode texts", unit="batches"),
     )
     if encoded.long_texts:
         fate = "split and averaged" if config.text.long_text == "split" else "cut"
-        progress.note(f"{encoded.long_texts} of {len(words)} texts are longer than {teacher.name} reads: {fate}")
+        progress.note(f"{encoded.long_texts} of {len(texts)} texts are longer than {teacher.name} reads: {fate}")
+    if len(texts) > len(words):
+        progress.note(f"{len(texts)} texts for {len(words)} classes: those of a class are averaged")
     made = Prototypes(
-        vectors=encoded.vectors,
+        vectors=average_texts(encoded.vectors, [len(own) for own in words.values()]),
         names=tuple(words),
         texts=tuple(words.values()),
         model=teacher.name,

@@ -9,6 +9,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -33,8 +34,8 @@ SMALLEST_PX: Final = 32
 _SHEET_SPECIES, _SHEET_PICTURES, _SHEET_PX = 10, 10, 112
 _README: Final = (
     "Imaginary birds, drawn by `leadpp world` (version {version}): {species} species, {per_species} pictures of each, "
-    "seed {seed}.\nBoxes and masks are true; descriptions leave out {omission:.0%} of the attributes and are wrong in "
-    "{error:.0%} of the rest.\n"
+    "seed {seed}.\nBoxes and masks are true. Descriptions of each species: {descriptions}, as by so many describers; "
+    "each leaves out\n{omission:.0%} of the attributes and is wrong in {error:.0%} of the rest.\n"
 )
 
 
@@ -56,6 +57,7 @@ def make_world(
     per_species: int,
     size: int,
     seed: int,
+    descriptions: int = 3,
     correlate: float = 0.0,
     overwrite: bool = False,
     workers: int = 0,
@@ -69,6 +71,8 @@ def make_world(
         per_species: Photographs of each; the first half of them, rounded up, is the training part.
         size: Width and height of a photograph in pixels, at least 32.
         seed: Decides species, names, descriptions and photographs.
+        descriptions: How many of each species, at least 1, as by so many attentive describers; the first of them are
+            the same however many there are.
         correlate: Share of the photographs whose backdrop is their species' own, 0 to 1; the others' backdrops are
             independent of the species.
         overwrite: Whether a world that lies in ``out`` is replaced. Nothing else is.
@@ -83,7 +87,7 @@ def make_world(
         ArtifactError: The disk refused.
     """
     began = time.monotonic()
-    _check(species=species, per_species=per_species, size=size, correlate=correlate)
+    _check(species=species, per_species=per_species, size=size, descriptions=descriptions, correlate=correlate)
     out = out.resolve()
     _check_out(out, overwrite=overwrite)
     members = _members(species, per_species=per_species, size=size, seed=seed, correlate=correlate)
@@ -91,9 +95,9 @@ def make_world(
         digest = _write_photographs(partial, members, workers=workers, progress=progress or SilentProgress())
         facts: dict[str, Any] = {
             **{"species": species, "per_species": per_species, "size": size, "seed": seed, "correlate": correlate},
-            **{"describer": asdict(CAREFUL), "version": __version__, "digest": digest},
+            **{"descriptions": descriptions, "describer": asdict(CAREFUL), "version": __version__, "digest": digest},
         }
-        _write_words(partial, members, seed=seed)
+        _write_words(partial, members, seed=seed, descriptions=descriptions)
         write_text(partial / "README.md", _README.format(**facts, **asdict(CAREFUL)))
         write_json(partial / WORLD_NAME, facts, kind="world")
     count, train = species * per_species, species * -(-per_species // 2)
@@ -101,8 +105,13 @@ def make_world(
     return {"out": str(out), **facts, "train": train, "test": count - train, "images_per_s": round(rate, 1)}
 
 
-def _check(*, species: int, per_species: int, size: int, correlate: float) -> None:
-    for what, value, least in (("species", species, 1), ("per-species", per_species, 1), ("size", size, SMALLEST_PX)):
+def _check(*, species: int, per_species: int, size: int, descriptions: int, correlate: float) -> None:
+    for what, value, least in (
+        ("species", species, 1),
+        ("per-species", per_species, 1),
+        ("size", size, SMALLEST_PX),
+        ("descriptions", descriptions, 1),
+    ):
         if value < least:
             raise WorldError(f"--{what} must be at least {least}, got {value}")
     if not 0 <= correlate <= 1:
@@ -173,7 +182,7 @@ def _write_photographs(folder: Path, members: Sequence[_Member], *, workers: int
     return digest.hexdigest()
 
 
-def _write_words(folder: Path, members: Sequence[_Member], *, seed: int) -> None:
+def _write_words(folder: Path, members: Sequence[_Member], *, seed: int, descriptions: int) -> None:
     names = [member.name for member in members]
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
@@ -185,5 +194,14 @@ def _write_words(folder: Path, members: Sequence[_Member], *, seed: int) -> None
         writer.writerow([member.name, *values.values()])
     write_text(folder / "attributes.csv", table.getvalue())
     write_text(folder / "names.txt", "\n".join(names) + "\n")
-    texts = [describe(member.species, name=member.name, seed=seed) for member in members]
-    write_descriptions(folder / "descriptions.csv", names=names, texts=texts)
+    texts = {member.name: _texts(member, seed=seed, count=descriptions) for member in members}
+    write_descriptions(folder / "descriptions.csv", texts)
+
+
+def _texts(member: _Member, *, seed: int, count: int) -> tuple[str, ...]:
+    """Describe a species so many times; should two variants say the same, further ones follow."""
+    texts: dict[str, None] = {}
+    variants = itertools.count()
+    while len(texts) < count:
+        texts[describe(member.species, name=member.name, seed=seed, variant=next(variants))] = None
+    return tuple(texts)

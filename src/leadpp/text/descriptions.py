@@ -1,4 +1,4 @@
-"""Descriptions: what can be seen on each class, in words, read from CSV or JSON and written as CSV."""
+"""Descriptions: what can be seen on each class, in words, one text or several, from CSV or JSON and to CSV."""
 
 import csv
 import io
@@ -24,35 +24,51 @@ def _say_nothing(message: str) -> None:
     del message
 
 
-def read_descriptions(path: Path, *, notify: Callable[[str], None] = _say_nothing) -> dict[str, str]:
-    """Read one description a class, in the file's order.
+def read_descriptions(path: Path, *, notify: Callable[[str], None] = _say_nothing) -> dict[str, tuple[str, ...]]:
+    """Read the descriptions of each class, in the file's order.
 
-    A ``.json`` file is an object of ``{class: text}`` or ``{class: {"text": text, ...}}``, or a list of objects
-    ``{"class": class, "text": text, ...}``; ``description`` does for ``text``, ``name`` for ``class``. Anything
-    else is CSV with the class name and the description in the first two columns, or wherever a header says they are. A
-    header is optional. Further columns are left out if the header has a place for them, and must be empty if not: the
-    reference has a file with a third column that has no title and holds a second text in two of its 200 rows.
+    A ``.json`` file is an object of ``{class: text}``, ``{class: {"text": text, ...}}`` or ``{class: [text, ...]}``, or
+    a list of objects ``{"class": class, "text": text, ...}``; ``description`` does for ``text``, ``name`` for
+    ``class``. Anything else is CSV with the class name and the description in the first two columns, or wherever a
+    header says they are. A header is optional. Further columns are left out if the header has a place for them, and
+    must be empty if not: the reference has a file with a third column that has no title and holds a second text in two
+    of its 200 rows.
+
+    Rows and items under one name, in the same spelling, are several descriptions of that class, wherever they stand.
 
     Args:
         path: A ``.json`` or CSV file, UTF-8.
         notify: Told of texts that are left out because their column has no title.
 
+    Returns:
+        At least one text for each class; classes in the order of their first texts.
+
     Raises:
-        TextError: Missing, malformed, empty, a description that is empty, or a class that occurs twice.
+        TextError: Missing, malformed, empty, a description that is empty or stands twice under one class, one name in
+            two spellings, or a key that occurs twice.
     """
     words = read_words(path)
     pairs = _json_pairs(path, words) if path.suffix.lower() == ".json" else _csv_pairs(path, words, notify)
     if not pairs:
-        raise TextError(f"{path}: expected one description a class, found none")
+        raise TextError(f"{path}: expected at least one description a class, found none")
+    places: dict[str, dict[str, str]] = {}  # of each text of each class
     for where, name, text in pairs:
         if not text:
             raise TextError(f"{path}, {where}: the description of {name!r} is empty; write one or remove the class")
-    check_distinct([name for _, name, _ in pairs], what=f"{path}: classes")
-    return {name: text for _, name, text in pairs}
+        known = places.setdefault(name, {})
+        if text in known:
+            raise TextError(f"{path}, {where}: {name!r} has the same description at {known[text]}; remove one of them")
+        known[text] = where
+    check_distinct(list(places), what=f"{path}: classes")
+    return {name: tuple(known) for name, known in places.items()}
 
 
-def write_descriptions(path: Path, *, names: Sequence[str], texts: Sequence[str]) -> None:
-    """Write a CSV of ``class name,description`` that :func:`read_descriptions` reads back.
+def write_descriptions(path: Path, descriptions: Mapping[str, tuple[str, ...]]) -> None:
+    """Write a CSV of ``class name,description``, one row a text, that :func:`read_descriptions` reads back.
+
+    Args:
+        path: The file to write.
+        descriptions: The texts of each class.
 
     Raises:
         ArtifactError: The disk refused.
@@ -60,7 +76,7 @@ def write_descriptions(path: Path, *, names: Sequence[str], texts: Sequence[str]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(HEADER)
-    writer.writerows(zip(names, texts, strict=True))
+    writer.writerows((name, text) for name, texts in descriptions.items() for text in texts)
     write_text(path, buffer.getvalue())
 
 
@@ -136,8 +152,18 @@ def _json_pairs(path: Path, words: str) -> list[_Pair]:
         return [_json_item(f"{path}, item {place}", place, item) for place, item in enumerate(content, start=1)]
     if not isinstance(content, dict):
         raise TextError(f"{path}: expected an object of {{class: text}}, found a {type(content).__name__}")
+    check_distinct([name.strip() for name in content], what=f"{path}: keys")
+    return [pair for name, value in content.items() for pair in _json_entry(path, name, value)]
+
+
+def _json_entry(path: Path, key: str, value: object) -> list[_Pair]:
+    if not isinstance(value, list):
+        return [(f"key {key!r}", key.strip(), _json_text(f"{path}, key {key!r}", value))]
+    if not value:
+        raise TextError(f"{path}, key {key!r}: expected at least one text, found an empty list; remove the class")
+    places = [f"key {key!r}, text {number}" for number in range(1, len(value) + 1)]
     return [
-        (f"key {name!r}", name.strip(), _json_text(f"{path}, key {name!r}", value)) for name, value in content.items()
+        (place, key.strip(), _json_text(f"{path}, {place}", text)) for place, text in zip(places, value, strict=True)
     ]
 
 

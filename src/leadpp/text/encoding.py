@@ -1,6 +1,6 @@
-"""From words to vectors: sentences for bare names, pieces of long texts, and one unit vector a text.
+"""From words to vectors: sentences for bare names, pieces of long texts, one unit vector a text, and one a class.
 
-Shape letters: N texts, D embedding.
+Shape letters: N texts, C classes, D embedding.
 """
 
 import re
@@ -102,6 +102,29 @@ def encode_texts(
     return EncodedTexts(
         vectors=unit_rows(sums), pieces=len(pieces), long_texts=long_texts, longest_tokens=max(lengths, default=None)
     )
+
+
+def average_texts(vectors: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return the unit mean of the unit vectors of each class's texts: an ensemble of prompts, as of CLIP and CuPL.
+
+    Every text of a class counts the same, however long it is; where a class has one text, its vector stays as it is.
+
+    Args:
+        vectors: Unit rows, float32, the texts of one class after those of another, shape (N, D).
+        counts: How many texts each of the C classes has, at least 1; N together.
+
+    Returns:
+        Unit rows, float32, shape (C, D).
+
+    Raises:
+        TextError: The vectors of a class cancel out, so that their mean is no direction.
+    """
+    sizes = torch.tensor(counts)
+    owners = torch.arange(len(counts)).repeat_interleave(sizes)
+    sums = torch.zeros(len(counts), vectors.shape[1], dtype=torch.float64).index_add_(0, owners, vectors.double())
+    firsts = vectors[sizes.cumsum(dim=0) - sizes]
+    # dividing a unit vector by its length once more might move its last bit
+    return torch.where(sizes[:, None] == 1, firsts, unit_rows(sums))
 
 
 def split_text(text: str, *, counter: TokenCounter) -> list[str]:

@@ -183,8 +183,8 @@ def _describe(missing: Sequence[str], extra: Sequence[str], *, names: Sequence[s
     if missing:
         parts.append(f"{len(missing)} of {len(classes)} classes have no text: {_listing(missing, among=names)}")
     if extra:
-        parts.append(f"{len(extra)} of {len(names)} texts have no class: {_listing(extra, among=classes)}")
-    advice = "correct the spelling, or set text.match to subset (extra texts are dropped) or free (no classes needed)"
+        parts.append(f"{len(extra)} of {len(names)} names have no class: {_listing(extra, among=classes)}")
+    advice = "correct the spelling, or set text.match to subset (extra names are dropped) or free (no classes needed)"
     return f"{'; '.join(parts)}; {advice}"
 
 

@@ -27,8 +27,8 @@ class Prototypes:
     """Unit rows, float32, shape (C, D)."""
     names: tuple[str, ...] | None = None
     """The C class names, or None where they are unknown (the reference's files hold none)."""
-    texts: tuple[str, ...] | None = None
-    """The C texts that were encoded, or None where they are unknown."""
+    texts: tuple[tuple[str, ...], ...] | None = None
+    """The texts of each of the C classes whose mean its vector is, or None where they are unknown."""
     model: str = ""
     """The text tower; empty where it is unknown."""
     made: str = ""
@@ -40,13 +40,15 @@ class Prototypes:
 
     def __post_init__(self) -> None:
         _check_vectors(self.vectors)
-        for what, words in (("names", self.names), ("texts", self.texts)):
+        for what, words in (("names", self.names), ("sets of texts", self.texts)):
             if words is not None and len(words) != len(self.vectors):
                 raise TextError(
                     f"{len(words)} {what} for {len(self.vectors)} prototypes; give one a prototype, in the same order"
                 )
         if self.names is not None:
             check_distinct(self.names, what="names of the prototypes")
+        if self.texts is not None and () in self.texts:
+            raise TextError(f"prototype {self.texts.index(()) + 1} has no text; give each at least one, or none to all")
 
     @property
     def dim(self) -> int:
@@ -120,7 +122,7 @@ def read_prototypes(path: Path) -> Prototypes:
         return Prototypes(
             vectors=tensors["prototypes"],
             names=None if names is None else tuple(names),
-            texts=None if texts is None else tuple(texts),
+            texts=None if texts is None else tuple(map(_texts_of_one, texts)),
             model=metadata.get("model", ""),
             made=metadata.get("made", ""),
             long_text=metadata.get("long_text"),
@@ -128,6 +130,11 @@ def read_prototypes(path: Path) -> Prototypes:
         )
     except TextError as error:
         raise TextError(f"{path}: {error}") from error
+
+
+def _texts_of_one(stored: str | list[str]) -> tuple[str, ...]:
+    """Files from when a prototype was made of one text hold it bare."""
+    return (stored,) if isinstance(stored, str) else tuple(stored)
 
 
 def read_reference_prototypes(path: Path) -> Prototypes:

@@ -96,7 +96,7 @@ def test_a_derangement_is_one_cycle_through_all(count: int) -> None:
 
 def prototypes(folder: Path) -> tuple[Path, Prototypes]:
     vectors = unit_rows(torch.randn(len(NAMES), 64, generator=generator_for(2, "prototypes")))
-    right = Prototypes(vectors=vectors, names=NAMES, texts=NAMES, model="clip")
+    right = Prototypes(vectors=vectors, names=NAMES, texts=tuple((name, f"a {name}") for name in NAMES), model="clip")
     write_prototypes(folder / "prototypes.safetensors", right)
     return folder / "prototypes.safetensors", right
 
@@ -109,7 +109,8 @@ def test_wrong_words_give_every_class_the_vector_of_another(tmp_path: Path) -> N
     matches = (wrong.vectors[:, None] == right.vectors[None]).all(dim=2)
     assert matches.sum(dim=0).tolist() == matches.sum(dim=1).tolist() == [1] * len(NAMES)
     assert not matches.diagonal().any()
-    assert wrong.texts == tuple(NAMES[place] for place in matches.int().argmax(dim=1).tolist())
+    others = [NAMES[place] for place in matches.int().argmax(dim=1).tolist()]
+    assert wrong.texts == tuple((name, f"a {name}") for name in others)
 
 
 def test_random_words_know_nothing_and_depend_on_the_seed(tmp_path: Path) -> None:

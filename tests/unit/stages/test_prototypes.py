@@ -11,8 +11,10 @@ from leadpp.data.index import ImageIndex
 from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import ArtifactError, TextError, WeightsError
 from leadpp.io.artifacts import file_digest
+from leadpp.models.teacher import load_teacher
 from leadpp.stages.prototypes import build_prototypes
 from leadpp.text.descriptions import read_descriptions
+from leadpp.text.encoding import encode_texts
 from leadpp.text.prototypes import Prototypes, read_prototypes, write_prototypes
 from tests.unit.models.tiny_clip import CONTEXT, DIM, write_tiny_clip
 
@@ -63,8 +65,8 @@ def test_descriptions_come_in_the_order_of_the_classes_under_their_true_names(tm
     results = build_prototypes(index=_index(*CLASSES), run=tmp_path, config=_config(clip), descriptions=table)
     made = read_prototypes(tmp_path / "prototypes.safetensors")
     assert made.names == CLASSES
-    assert made.texts == ("Dark.", "A jet.", "Tiny.")
-    assert torch.allclose(made.vectors, _tower(clip, made.texts), atol=1e-5)
+    assert made.texts == (("Dark.",), ("A jet.",), ("Tiny.",))
+    assert torch.allclose(made.vectors, _tower(clip, [text for (text,) in made.texts]), atol=1e-5)
     assert made.template is None
     assert made.model == f"local-dir:{clip}"
     assert made.made == f"descriptions texts.csv (BLAKE2b {file_digest(table)})"
@@ -80,12 +82,46 @@ def test_descriptions_come_in_the_order_of_the_classes_under_their_true_names(tm
     }
 
 
+def test_several_descriptions_of_a_class_are_averaged(tmp_path: Path, clip: Path) -> None:
+    table = tmp_path / "texts.csv"
+    table.write_text(
+        "name,text\nWren,Tiny.\nFA-18,A jet.\nWren,Brown bird.\nBlack-footed albatross,Dark.\nWren,Loud.\n"
+    )
+    progress = SilentProgress()
+    results = build_prototypes(
+        index=_index(*CLASSES), run=tmp_path, config=_config(clip), descriptions=table, progress=progress
+    )
+    made = read_prototypes(tmp_path / "prototypes.safetensors")
+    assert made.texts == (("Dark.",), ("A jet.",), ("Tiny.", "Brown bird.", "Loud."))
+    assert read_descriptions(tmp_path / "descriptions.csv") == dict(zip(CLASSES, made.texts, strict=True))
+    dark, jet, *wren = _tower(clip, ["Dark.", "A jet.", "Tiny.", "Brown bird.", "Loud."])
+    mean = (wren[0] + wren[1] + wren[2]) / 3
+    assert torch.allclose(made.vectors, torch.stack([dark, jet, mean / mean.norm()]), atol=1e-5)
+    assert {"classes": 3, "texts": 5, "pieces": 5}.items() <= results.items()
+    assert progress.notes == ["5 texts for 3 classes: those of a class are averaged"]
+
+
+def test_a_class_with_one_description_has_the_same_vector_beside_classes_with_several(
+    tmp_path: Path, clip: Path
+) -> None:
+    made = []
+    for run, more in (("one", ""), ("several", "Wren,Brown bird.\n")):
+        table = tmp_path / f"{run}.csv"
+        table.write_text(f"Wren,Tiny.\n{more}Auk,Black.\n")
+        build_prototypes(index=_index(), run=tmp_path / run, config=_config(clip), descriptions=table)
+        made.append(read_prototypes(tmp_path / run / "prototypes.safetensors").vectors)
+    encoded = encode_texts(["Tiny.", "Black."], encoder=load_teacher(model=f"local-dir:{clip}"))
+    assert torch.equal(made[0], encoded.vectors)
+    assert torch.allclose(made[1][1], made[0][1], atol=1e-6)  # another batch may round otherwise
+    assert not torch.allclose(made[1][0], made[0][0], atol=1e-3)
+
+
 def test_class_names_serve_where_nothing_is_given(tmp_path: Path, clip: Path) -> None:
     build_prototypes(index=_index(*CLASSES), run=tmp_path, config=_config(clip, TextConfig(template="one {}!")))
     made = read_prototypes(tmp_path / "prototypes.safetensors")
     assert made.names == CLASSES
-    assert made.texts == ("one Black footed Albatross!", "one F/A-18!", "one Wren!")
-    assert torch.allclose(made.vectors, _tower(clip, made.texts), atol=1e-5)
+    assert made.texts == (("one Black footed Albatross!",), ("one F/A-18!",), ("one Wren!",))
+    assert torch.allclose(made.vectors, _tower(clip, [text for (text,) in made.texts]), atol=1e-5)
     assert made.template == "one {}!"
 
 
@@ -94,7 +130,7 @@ def test_a_list_of_names_serves_unlabelled_data_as_it_is(tmp_path: Path, clip: P
     build_prototypes(index=_index(), run=tmp_path, config=_config(clip), names=names)
     made = read_prototypes(tmp_path / "prototypes.safetensors")
     assert made.names == ("Wren", "Auk")
-    assert made.texts == ("a photo of a Wren.", "a photo of a Auk.")
+    assert made.texts == (("a photo of a Wren.",), ("a photo of a Auk.",))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +142,7 @@ def test_extra_names_are_refused_dropped_or_kept(
     names = _names(tmp_path, "Gull", "Auk", "Wren")
     index, config = _index("wren", "auk"), _config(clip, TextConfig(match=match))
     if expected is None:
-        with pytest.raises(TextError, match="1 of 3 texts have no class: 'Gull'"):
+        with pytest.raises(TextError, match="1 of 3 names have no class: 'Gull'"):
             build_prototypes(index=index, run=tmp_path, config=config, names=names)
         assert not (tmp_path / "prototypes.safetensors").exists()
     else:
@@ -196,14 +232,18 @@ def test_the_wrong_count_of_names_is_refused(tmp_path: Path) -> None:
 
 def test_prototypes_of_another_run_are_taken_over_with_all_they_carry(tmp_path: Path) -> None:
     _, vectors = _reference(tmp_path)
-    own = Prototypes(vectors=vectors, names=("Wren", "FA-18", "black footed albatross"), texts=("x", "y", "z"))
+    own = Prototypes(
+        vectors=vectors, names=("Wren", "FA-18", "black footed albatross"), texts=(("x",), ("y",), ("z", "w"))
+    )
     write_prototypes(tmp_path / "other.safetensors", own)
     build_prototypes(
         index=_index(*CLASSES), run=tmp_path / "run", config=Config(), prototypes=tmp_path / "other.safetensors"
     )
     made = read_prototypes(tmp_path / "run" / "prototypes.safetensors")
     assert torch.equal(made.vectors, vectors[[2, 1, 0]])
-    assert read_descriptions(tmp_path / "run" / "descriptions.csv") == dict(zip(CLASSES, "zyx", strict=True))
+    assert read_descriptions(tmp_path / "run" / "descriptions.csv") == dict(
+        zip(CLASSES, (("z", "w"), ("y",), ("x",)), strict=True)
+    )
     with pytest.raises(TextError, match=r"holds its own names; leave .*names\.txt out"):
         build_prototypes(
             index=_index(),

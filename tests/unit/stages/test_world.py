@@ -19,6 +19,7 @@ from leadpp.stages.world import make_world
 from leadpp.text.descriptions import read_descriptions
 from leadpp.text.names import match_names, read_names
 from leadpp.world import photographs
+from leadpp.world.attributes import Species
 from leadpp.world.describing import describe
 from leadpp.world.families import draw_species
 
@@ -72,12 +73,15 @@ def test_the_tables_tell_the_species(world: Path) -> None:
     table = rows(world / "attributes.csv")
     texts = read_descriptions(world / "descriptions.csv")
     for one, row in zip(species, table, strict=True):
-        assert texts[row["name"]] == describe(one, name=row.pop("name"), seed=3)
+        name = row.pop("name")
+        assert texts[name] == tuple(describe(one, name=name, seed=3, variant=variant) for variant in range(3))
         crown_colour = row.pop("crown_colour")
         assert crown_colour == ("" if one.crown == "plain" else one.crown_colour)
         assert row.items() <= one.values().items()
     facts = json.loads((world / "world.json").read_text())
     assert SMALL.items() <= facts.items()
+    assert facts["descriptions"] == 3
+    assert "Descriptions of each species: 3," in (world / "README.md").read_text()
     assert facts["describer"] == {"omission": 0.15, "error": 0.03}
     digest = hashlib.blake2b(digest_size=16)
     for row in rows(world / "bboxes.csv"):
@@ -86,6 +90,28 @@ def test_the_tables_tell_the_species(world: Path) -> None:
     with Image.open(world / "contact-sheet.jpg") as sheet:
         assert sheet.width > 5 * 40
         assert sheet.height > 6 * 40
+
+
+def test_the_first_description_is_the_same_however_many_there_are(world: Path, tmp_path: Path) -> None:
+    made = make_world(tmp_path / "w", **SMALL, descriptions=1)
+    texts, usual = read_descriptions(tmp_path / "w" / "descriptions.csv"), read_descriptions(world / "descriptions.csv")
+    assert texts == {name: several[:1] for name, several in usual.items()}
+    assert {len(set(several)) for several in usual.values()} == {3}
+    assert (made["descriptions"], json.loads((tmp_path / "w" / "world.json").read_text())["descriptions"]) == (1, 1)
+    assert "Descriptions of each species: 1," in (tmp_path / "w" / "README.md").read_text()
+    changed = {name for name, content in contents(world).items() if contents(tmp_path / "w")[name] != content}
+    assert changed == {"descriptions.csv", "world.json", "README.md"}
+
+
+def test_a_description_that_says_the_same_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def repeat(species: Species, *, name: str, seed: int, variant: int) -> str:
+        del species, seed
+        return f"{name} {variant // 2}"
+
+    monkeypatch.setattr("leadpp.stages.world.describe", repeat)
+    make_world(tmp_path / "w", species=2, per_species=1, size=32, seed=0)
+    texts = read_descriptions(tmp_path / "w" / "descriptions.csv")
+    assert all(several == (f"{name} 0", f"{name} 1", f"{name} 2") for name, several in texts.items())
 
 
 @pytest.mark.slow
@@ -138,6 +164,7 @@ def test_correlation_is_the_share_of_backdrops_that_tell_the_species(
         ({"species": 0}, "--species must be at least 1, got 0"),
         ({"per_species": -2}, "--per-species must be at least 1, got -2"),
         ({"size": 31}, "--size must be at least 32, got 31"),
+        ({"descriptions": 0}, "--descriptions must be at least 1, got 0"),
         ({"correlate": 1.5}, "--correlate must be from 0 to 1"),
         ({"correlate": float("nan")}, "--correlate must be from 0 to 1"),
         ({"species": 10**12}, "at most"),

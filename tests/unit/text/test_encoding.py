@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from leadpp.errors import TextError
-from leadpp.text.encoding import BATCH, encode_texts, fill_template, split_text
+from leadpp.text.encoding import BATCH, average_texts, encode_texts, fill_template, split_text
 
 
 class LetterTower:
@@ -122,6 +122,46 @@ def test_batches_do_not_change_the_result_and_are_told() -> None:
     alone = torch.cat([encode_texts([text], encoder=LetterTower(100)).vectors for text in texts])
     assert torch.allclose(together, alone)
     assert [list(starts) for starts in seen] == [[0, BATCH, 2 * BATCH]]
+
+
+def _random_rows(count: int, dim: int, seed: int = 4) -> Tensor:
+    rows = torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+def test_the_texts_of_a_class_are_averaged_each_with_the_same_weight() -> None:
+    found = encode_texts(["aab", "c", "z", "ab " * 40, "y"], encoder=LetterTower(10))
+    made = average_texts(found.vectors, [2, 1, 2])
+    assert (made.shape, made.dtype) == ((3, 26), torch.float32)
+    for row, pair in ((0, ("aab", "c")), (2, ("ab", "y"))):
+        mean = [(first + second) / 2 for first, second in zip(*map(_unit, pair), strict=True)]
+        length = math.sqrt(math.fsum(value * value for value in mean))
+        assert made[row].tolist() == pytest.approx([value / length for value in mean], abs=1e-6)
+    assert torch.equal(made[1], found.vectors[2])
+
+
+@pytest.mark.parametrize("counts", [[1] * 9, [1, 3, 1, 1, 2, 1]])
+def test_one_text_keeps_its_vector_to_the_last_bit(counts: list[int]) -> None:
+    vectors = _random_rows(9, 512)
+    made = average_texts(vectors, counts)
+    starts = [sum(counts[:place]) for place in range(len(counts))]
+    for row, (start, count) in enumerate(zip(starts, counts, strict=True)):
+        assert torch.equal(made[row], vectors[start]) == (count == 1)
+    assert torch.allclose(made.norm(dim=1), torch.ones(len(counts)), atol=1e-6)
+
+
+def test_the_order_of_the_texts_of_a_class_does_not_matter() -> None:
+    vectors = _random_rows(7, 64)
+    made = average_texts(vectors, [4, 3])
+    turned = average_texts(vectors[[2, 0, 3, 1, 6, 5, 4]], [4, 3])
+    assert torch.allclose(made, turned, rtol=0, atol=1e-7)
+    assert torch.allclose(made, average_texts(vectors[[4, 5, 6, 0, 1, 2, 3]], [3, 4]).flip(0), rtol=0, atol=1e-7)
+
+
+def test_texts_that_say_the_opposite_have_no_mean() -> None:
+    row = _random_rows(1, 8)
+    with pytest.raises(TextError, match="1 of 2 rows are no direction: row 1 is zero"):
+        average_texts(torch.cat([row, row, -row]), [1, 2])
 
 
 class BrokenTower:

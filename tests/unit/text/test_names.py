@@ -90,7 +90,7 @@ def test_exact_names_both_sides_of_a_mismatch_with_the_closest() -> None:
     message = str(caught.value)
     assert "2 of 3 classes have no text: 'Golden-Delicious' (closest: 'Golden Delicous'" in message
     assert "'Avocado' (nothing close)" in message
-    assert "1 of 2 texts have no class: 'Golden Delicous' (closest: 'Golden-Delicious')" in message
+    assert "1 of 2 names have no class: 'Golden Delicous' (closest: 'Golden-Delicious')" in message
 
 
 def test_a_long_list_of_strangers_is_shortened() -> None:

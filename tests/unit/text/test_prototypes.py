@@ -32,7 +32,7 @@ def test_everything_written_is_read_back(tmp_path: Path) -> None:
     made = Prototypes(
         vectors=_rows(),
         names=("F/A-18", "Crème", "c"),
-        texts=("x", "y", "z"),
+        texts=(("x",), ("y", "v", "w"), ("z", "x")),
         model="ViT-B-16/openai",
         made="names",
         long_text="split",
@@ -45,6 +45,14 @@ def test_everything_written_is_read_back(tmp_path: Path) -> None:
         assert getattr(back, field) == getattr(made, field)
 
 
+def test_files_of_one_text_a_class_are_still_read(tmp_path: Path) -> None:
+    metadata = {"names": ["a", "b", "c"], "texts": ["xyz", "y", "z"], "model": "ViT-B-16/openai", "made": "names"}
+    write_tensors(tmp_path / "old.safetensors", {"prototypes": _rows()}, kind="prototypes", metadata=metadata)
+    back = read_prototypes(tmp_path / "old.safetensors")
+    assert back.texts == (("xyz",), ("y",), ("z",))
+    assert torch.equal(back.vectors, _rows())
+
+
 def test_unknown_names_and_texts_stay_unknown(tmp_path: Path) -> None:
     write_prototypes(tmp_path / "p.safetensors", Prototypes(vectors=_rows()))
     back = read_prototypes(tmp_path / "p.safetensors")
@@ -52,11 +60,11 @@ def test_unknown_names_and_texts_stay_unknown(tmp_path: Path) -> None:
 
 
 def test_order_and_names_follow_the_vectors() -> None:
-    made = Prototypes(vectors=_rows(), names=("a", "b", "c"), texts=("x", "y", "z"))
+    made = Prototypes(vectors=_rows(), names=("a", "b", "c"), texts=(("x",), ("y",), ("z", "w")))
     turned = made.ordered((2, 0))
     assert torch.equal(turned.vectors, torch.stack([made.vectors[2], made.vectors[0]]))
     assert turned.names == ("c", "a")
-    assert turned.texts == ("z", "x")
+    assert turned.texts == (("z", "w"), ("x",))
     assert turned.named(["C", "A"]).names == ("C", "A")
     assert Prototypes(vectors=_rows()).ordered((1,)).names is None
 
@@ -64,8 +72,10 @@ def test_order_and_names_follow_the_vectors() -> None:
 def test_counts_must_agree() -> None:
     with pytest.raises(TextError, match="2 names for 3 prototypes"):
         Prototypes(vectors=_rows()).named(["a", "b"])
-    with pytest.raises(TextError, match="4 texts for 3 prototypes"):
-        Prototypes(vectors=_rows(), texts=("w", "x", "y", "z"))
+    with pytest.raises(TextError, match="4 sets of texts for 3 prototypes"):
+        Prototypes(vectors=_rows(), texts=(("w",), ("x",), ("y",), ("z",)))
+    with pytest.raises(TextError, match="prototype 2 has no text"):
+        Prototypes(vectors=_rows(), texts=(("w", "x"), (), ("y",)))
     with pytest.raises(TextError, match="'b c' and 'b_c' are the same"):
         Prototypes(vectors=_rows(), names=("a", "b c", "b_c"))
 

@@ -62,7 +62,7 @@ def words(material: Material) -> dict[str, Any]:
     rows = [
         {
             "name": names[row],
-            "text": prototypes.texts[row] if prototypes.texts else "",
+            "texts": prototypes.texts[row] if prototypes.texts else (),
             "near": [
                 (names[place], decimals(cosine, 2))
                 for cosine, place in zip(near.values[row].tolist(), near.indices[row].tolist(), strict=True)
@@ -75,6 +75,7 @@ def words(material: Material) -> dict[str, Any]:
         "rows": rows,
         "facts": {name: value for name, value in known.items() if value},
         "has_texts": prototypes.texts is not None,
+        "averaged": any(len(own) > 1 for own in prototypes.texts or ()),
         "has_names": prototypes.names is not None,
         "width": prototypes.dim,
     }

@@ -274,10 +274,11 @@ def test_a_teacher_of_another_width_than_the_prototypes_is_told(run: Path, mater
 
 def test_words_list_texts_and_the_nearest_prototypes(run: Path, material: Material) -> None:
     vectors = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), dim=1)
-    named = Prototypes(vectors=vectors, names=CLASSES, texts=("a", "b", "c"), model="tiny")
+    named = Prototypes(vectors=vectors, names=CLASSES, texts=(("a",), ("b", "d"), ("c",)), model="tiny")
     write_prototypes(run / "prototypes.safetensors", named)
     words = teacher.words(material)
-    assert [(row["name"], row["text"]) for row in words["rows"]] == list(zip(CLASSES, "abc", strict=True))
+    assert [(row["name"], row["texts"]) for row in words["rows"]] == list(zip(CLASSES, named.texts or (), strict=True))
+    assert words["averaged"]
     assert [name for name, _ in words["rows"][0]["near"]] == ["bee & wasp", EVIL]
     assert words["facts"] == {"model": "tiny"}
 
@@ -288,6 +289,7 @@ def test_prototypes_without_names_and_texts_are_numbered(run: Path, index: Image
     assert [row["name"] for row in words["rows"]] == ["prototype 1", "prototype 2", "prototype 3"]
     assert not words["has_names"]
     assert not words["has_texts"]
+    assert not words["averaged"]
 
 
 def test_settings_mark_what_differs_from_the_defaults(material: Material) -> None:

@@ -104,7 +104,9 @@ def write_evaluation(run: Path) -> None:
 def write_rest(run: Path) -> None:
     """Prototypes, log, stages and environment."""
     vectors = torch.eye(6)[: len(CLASSES)]
-    made = Prototypes(vectors=vectors, names=CLASSES, texts=("big", EVIL, "odd"), model="tiny", made="by hand")
+    made = Prototypes(
+        vectors=vectors, names=CLASSES, texts=(("big",), (EVIL, "small"), ("odd",)), model="tiny", made="by hand"
+    )
     write_prototypes(run / "prototypes.safetensors", made)
     lines = [
         {"event": "step", "epoch": 1, "step": 1, "loss": 5.0, "distillation": 1.5, "learning_rate": 0.1},
