@@ -38,6 +38,8 @@ class Source:
     """Pictures of each."""
     size: int = 128
     """Their side in pixels."""
+    descriptions_each: int = 3
+    """Descriptions of each species of a world."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of all rows, for instance ``{"networks": "world"}``."""
 
@@ -45,7 +47,16 @@ class Source:
         """Return what it is made of, ready for JSON, without the folders of this machine."""
         if self.data is not None:
             return {"folder": self.data.name, "descriptions": self.descriptions.name if self.descriptions else None}
-        return {"world": {"species": self.species, "per_species": self.per_species, "size": self.size}}
+        return {"world": self.world()}
+
+    def world(self) -> dict[str, int]:
+        """Return what the worlds of all seeds are made by, as ``make_world`` takes it."""
+        return {
+            "species": self.species,
+            "per_species": self.per_species,
+            "size": self.size,
+            "descriptions": self.descriptions_each,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,11 +138,10 @@ def _world(source: Source, folder: Path, *, seed: int, progress: Progress) -> Pa
     from leadpp.stages.world import make_world
 
     world, card = folder / "world", folder / "world.json"
-    wanted = {**source.facts()["world"], "seed": seed}
+    wanted = {**source.world(), "seed": seed}
     if card.is_file() and read_json(card, kind=_KIND)["world"] == wanted:
         return world
-    sizes = {"species": source.species, "per_species": source.per_species, "size": source.size}
-    make_world(world, **sizes, seed=seed, overwrite=True, workers=0, progress=progress)
+    make_world(world, **wanted, overwrite=True, workers=0, progress=progress)
     write_json(card, {"world": wanted}, kind=_KIND)
     return world
 

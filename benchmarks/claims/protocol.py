@@ -78,7 +78,10 @@ def _data_words(facts: Mapping[str, Any]) -> str:
     digests = ", ".join(f"{seed}: `{row['digest']}`" for seed, row in facts["data"].items())
     if "world" in ground:
         species, count, size = (ground["world"][key] for key in ("species", "per_species", "size"))
-        made = f"`leadpp world` with {species} species, {count} pictures each of {size} px"
+        texts = ground["world"].get("descriptions", 1)  # results from when a species had one do not say so
+        made = (
+            f"`leadpp world` with {species} species, {count} pictures each of {size} px, descriptions of each: {texts}"
+        )
     else:
         made = f"the folder `{ground['folder']}`"
     return f"{made}; digest of the index by seed: {digests}."

@@ -27,7 +27,7 @@ PROTOCOL: Mapping[str, Any] = {
     "clusters": {"k": 4, "restarts": 5},
 }
 GROUND: Mapping[str, Any] = {
-    "world": {"species": 4, "per_species": 8, "size": 64},
+    "world": {"species": 4, "per_species": 8, "size": 64, "descriptions": 2},
     "digest": "abc",
     "split": "given",
     "train": 16,
@@ -112,7 +112,16 @@ def test_the_page_begins_with_the_protocol_and_names_no_folder(out: Path, tmp_pa
     text = write_page(gather(out, ROWS), ROWS, tmp_path / "page")
     assert text == (tmp_path / "page" / "claims.md").read_text()
     assert text.index("## Protocol") < text.index("## On object crops") < text.index("## The claims")
-    for word in ("k = 10, temperature 0.07", "f00d", "5, 6", "4 species", "squeeze, 96 px", "torch", "0.500 / 0.250"):
+    for word in (
+        "k = 10, temperature 0.07",
+        "f00d",
+        "5, 6",
+        "4 species",
+        "each: 2;",
+        "squeeze, 96 px",
+        "torch",
+        "0.500 / 0.250",
+    ):
         assert word in text
     content = json.loads((tmp_path / "page" / "claims.json").read_text())
     assert content["rows"]["lead++"]["sets"]["crop"] == {"5": {"knn": 0.6}, "6": {"knn": 0.71}}
