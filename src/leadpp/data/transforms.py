@@ -182,8 +182,10 @@ def _change_colour(view: Image.Image, name: JitterName, amount: float) -> Image.
         return ImageEnhance.Contrast(view).enhance(amount)
     if name == "saturation":
         return ImageEnhance.Color(view).enhance(amount)
-    hue, saturation, value = view.convert("HSV").split()
     shift = int(amount * 255)
+    if shift == 0:  # the way to HSV and back costs more than all else, and rounds colours for nothing
+        return view
+    hue, saturation, value = view.convert("HSV").split()
     turned = hue.point([(level + shift) % 256 for level in range(256)])
     return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
 

@@ -162,6 +162,13 @@ def test_colour_changes_equal_torchvisions(photo: Image.Image, jitter: tuple[tup
     assert torch.equal(apply_augmentation(photo, drawn, size=SIZE), tv.pil_to_tensor(expected))
 
 
+@pytest.mark.parametrize("amount", [0.0, 0.003, -0.003])
+def test_a_hue_that_turns_by_less_than_a_step_keeps_every_colour(photo: Image.Image, amount: float) -> None:
+    plain = Augmentation(crop_xyxy=(10, 5, 100, 80))
+    turned = Augmentation(crop_xyxy=(10, 5, 100, 80), jitter=(("hue", amount),))
+    assert torch.equal(apply_augmentation(photo, turned, size=SIZE), apply_augmentation(photo, plain, size=SIZE))
+
+
 def test_grey_blur_and_flip_come_after_colour_in_this_order(photo: Image.Image) -> None:
     drawn = Augmentation(crop_xyxy=(0, 0, 60, 60), jitter=(("hue", 0.1),), grey=True, blur_sigma_px=1.7, flip=True)
     expected = tv.adjust_hue(tv.resized_crop(photo, 0, 0, 60, 60, [SIZE, SIZE]), 0.1)
