@@ -2,9 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -15,36 +14,17 @@ from leadpp.io.artifacts import read_json
 from leadpp.pipeline.memory import Memory
 from tests.integration.conftest import Cli
 from tests.integration.test_road import EVALUATION_KEYS
+from tests.progress import WatchedProgress
 from tools.draw_demo import write_backbone, write_teacher
-
-T = TypeVar("T")
 
 WORLD = {"species": 3, "per_species": 8, "size": 48, "seed": 5}
 FLAGS = ("--species", 3, "--per-species", 8, "--size", 48, "--seed", 5)
 ROWS = ["backbone", "teacher", "moco", "lead++"]
 
 
-class Interrupting(SilentProgress):
-    """Presses Ctrl-C when a piece of work is begun whose name holds a word."""
-
-    def __init__(self, word: str) -> None:
-        super().__init__()
-        self._word = word
-
-    def track(
-        self,
-        items: Iterable[T],
-        *,
-        total: int,
-        what: str,
-        unit: str = "images",
-        size: Callable[[T], int] | None = None,
-        describe: Callable[[], str] | None = None,
-    ) -> Iterator[T]:
-        del total, unit, size, describe
-        if self._word in what:
-            raise KeyboardInterrupt
-        yield from items
+def interrupted_at(word: str) -> WatchedProgress:
+    """Press Ctrl-C when a piece of work is begun whose name holds a word."""
+    return WatchedProgress(stop=lambda piece: word in piece.what)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +122,7 @@ def test_an_interrupted_demo_goes_on_and_ends_as_any_other(
     folder = tmp_path / "demo"
     for word in ("draw", "student, whole, test"):
         with pytest.raises(KeyboardInterrupt):
-            pipeline.demo(folder, world=WORLD, settings=settings, progress=Interrupting(word))
+            pipeline.demo(folder, world=WORLD, settings=settings, progress=interrupted_at(word))
     progress = SilentProgress()
     found = pipeline.demo(folder, world=WORLD, settings=settings, progress=progress)
     assert "[4/7] train: unchanged, skipped" in progress.notes
@@ -181,7 +161,7 @@ def test_a_world_that_cannot_be_drawn_binds_nothing(settings: dict[str, Any], tm
     with pytest.raises(WorldError, match="combinations"):
         pipeline.demo(tmp_path / "demo", world=WORLD | {"species": 10**12}, settings=settings)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.demo(tmp_path / "demo", world=WORLD, settings=settings, progress=Interrupting("draw"))
+        pipeline.demo(tmp_path / "demo", world=WORLD, settings=settings, progress=interrupted_at("draw"))
 
 
 def test_a_missing_shipped_network_is_found_before_anything_is_drawn(

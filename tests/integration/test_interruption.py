@@ -8,42 +8,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from leadpp import pipeline
 from leadpp.engine.runtime import SilentProgress
 from tests.integration.conftest import Cli
+from tests.progress import Piece, WatchedProgress
 
-T = TypeVar("T")
 
+def interrupted_at(number: int) -> WatchedProgress:
+    """Press Ctrl-C at the second item of the n-th piece of work, or of the next that has so many."""
 
-class Interrupting(SilentProgress):
-    """Presses Ctrl-C at the second item of the n-th piece of work."""
+    def stop(piece: Piece) -> bool:
+        return piece.number >= number and piece.items >= 1
 
-    def __init__(self, at: int) -> None:
-        super().__init__()
-        self._left = at
-
-    def track(
-        self,
-        items: Iterable[T],
-        *,
-        total: int,
-        what: str,
-        unit: str = "images",
-        size: Callable[[T], int] | None = None,
-        describe: Callable[[], str] | None = None,
-    ) -> Iterator[T]:
-        del total, what, unit, size, describe
-        self._left -= 1
-        for number, item in enumerate(items):
-            if number >= 1 and self._left <= 0:
-                raise KeyboardInterrupt
-            yield item
+    return WatchedProgress(stop=stop)
 
 
 @pytest.mark.slow
@@ -52,7 +34,7 @@ def test_an_interrupted_run_goes_on_from_every_place(demo: Path, tmp_path: Path)
     texts = pipeline.Texts(names=demo / "names.txt")
     finished: list[str] = []
     for _ in range(60):
-        progress = Interrupting(at)
+        progress = interrupted_at(at)
         try:
             pipeline.run(demo / "photos", run, config=demo / "settings.yaml", texts=texts, progress=progress)
             break

@@ -4,10 +4,9 @@ import dataclasses
 import math
 import os
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -17,9 +16,8 @@ from leadpp.data.images import inspect_image
 from leadpp.data.raw import RawData, RawRecord
 from leadpp.data.records import Box, ImageRecord
 from leadpp.errors import DataError
+from tests.progress import WatchedProgress
 from tests.unit.data.native import write_photo
-
-T = TypeVar("T")
 
 
 def raw_of_paths(root: Path, *paths: str, origin: str | None = "given", box: Box | None = None) -> RawData:
@@ -31,19 +29,6 @@ def raw_of_paths(root: Path, *paths: str, origin: str | None = "given", box: Box
         records.append(RawRecord(path=path, label=label, split="test" if split == "test" else "train", box_xyxy=box))
     classes = tuple(sorted({record.label for record in records if record.label}))
     return RawData(source="folder", root=root, classes=classes, records=tuple(records), split_origin=origin)
-
-
-class Counting:
-    """Remembers what it was asked to track."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[int, int]] = []
-
-    def track(self, items: Iterable[T], *, total: int, what: str, unit: str = "images") -> Iterator[T]:
-        kept = list(items)
-        self.seen.append((len(kept), total))
-        assert (what, unit) == ("read", "images")
-        yield from kept
 
 
 def test_records_tell_what_was_found(tmp_path: Path) -> None:
@@ -173,10 +158,11 @@ def test_progress_is_told(tmp_path: Path) -> None:
     paths = [f"train/a/{n}.jpg" for n in range(3)]
     for path in paths:
         write_photo(tmp_path / path)
-    progress = Counting()
+    progress = WatchedProgress()
     index = build_index(raw_of_paths(tmp_path, *paths), seed=1, progress=progress)
     build_index(raw_of_paths(tmp_path, *paths), seed=1, progress=progress, known={r.path: r for r in index.records[:2]})
-    assert progress.seen == [(3, 3), (1, 1)]
+    assert [(piece.done, piece.total) for piece in progress.pieces] == [(3, 3), (1, 1)]
+    assert {(piece.what, piece.unit) for piece in progress.pieces} == {("read", "images")}
 
 
 def test_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

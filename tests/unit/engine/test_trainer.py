@@ -1,10 +1,10 @@
 import copy
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -20,9 +20,9 @@ from leadpp.functional.schedule import learning_rate
 from leadpp.io.artifacts import write_tensors
 from leadpp.io.checkpoint import keep_newest, newest_checkpoint, read_checkpoint
 from leadpp.models.student import Student
+from tests.progress import WatchedProgress
 from tests.unit.tiny import TinyTeacher, tiny_learner, tiny_prototypes, tiny_views
 
-T = TypeVar("T")
 FULL = Objective(distillation_temperature=0.5)
 MOCO = Objective(global_object=0, object_object=0, alignment=0, distillation=0, contrast_weighting="one")
 LOOP = LoopPlan(epochs=4, batch_size=4, learning_rate=0.1, checkpoint_every=2, checkpoint_keep=2)
@@ -51,34 +51,6 @@ class Interrupted:
             if epoch == self.at_epoch and number == 1:
                 raise KeyboardInterrupt
             yield batch
-
-
-class Watcher(SilentProgress):
-    """Keeps what is shown beside the bar."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shown: list[str] = []
-        self.totals: list[tuple[int, int]] = []
-
-    def track(
-        self,
-        items: Iterable[T],
-        *,
-        total: int,
-        what: str,
-        unit: str = "images",
-        size: Callable[[T], int] | None = None,
-        describe: Callable[[], str] | None = None,
-    ) -> Iterator[T]:
-        assert size is not None
-        assert describe is not None
-        done = 0
-        for item in items:
-            yield item
-            done += size(item)
-            self.shown.append(f"{what} {unit}: {describe()}")
-        self.totals.append((done, total))
 
 
 def trainer_of(
@@ -343,11 +315,12 @@ def test_what_is_told(finished: Path) -> None:
 
 
 def test_progress_shows_rate_terms_and_total(tmp_path: Path) -> None:
-    watcher = Watcher()
+    watcher = WatchedProgress()
     results = trainer_of(tmp_path, progress=watcher, loop=replace(LOOP, epochs=2)).fit(TinyBatches())
-    assert watcher.totals == [(16, 16)]
-    assert watcher.shown[0].startswith("training images: epoch 1/2, loss ")
-    assert "distillation " in watcher.shown[0]
+    (piece,) = watcher.pieces
+    assert (piece.what, piece.unit, piece.done, piece.total) == ("training", "images", 16, 16)
+    assert piece.shown[0].startswith("epoch 1/2, loss ")
+    assert "distillation " in piece.shown[0]
     assert [note[:12] for note in watcher.notes] == ["  epoch 1/2:", "  epoch 2/2:"]
     assert f"loss {results['terms']['loss']:.4f}" in watcher.notes[-1]
 
@@ -360,7 +333,7 @@ def test_monitor(tmp_path: Path) -> None:
         return {"knn": 0.5 + 0.1 * len(calls)}
 
     plan = replace(LOOP, epochs=5, monitor_every=2)
-    watcher = Watcher()
+    watcher = WatchedProgress()
     results = trainer_of(tmp_path, loop=plan, monitor=monitor, progress=watcher).fit(TinyBatches())
     assert calls == [False] * 3
     assert ["knn" in note for note in watcher.notes] == [False, True, False, True, True]

@@ -4,9 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -17,9 +15,8 @@ from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import ArtifactError, DataError
 from leadpp.stages import prepare as stage
 from leadpp.stages.prepare import Materialize, prepare
+from tests.progress import WatchedProgress
 from tests.unit.data import native
-
-T = TypeVar("T")
 
 
 def make(kind: str, root: Path) -> Path:
@@ -224,21 +221,8 @@ def test_what_another_source_was_prepared_into_is_left_alone(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("kind", ["folder", "mirror"])
 def test_interrupted_it_is_unfinished_and_the_same_command_finishes_it(tmp_path: Path, kind: str) -> None:
-    class Interrupting(SilentProgress):
-        def track(
-            self,
-            items: Iterable[T],
-            *,
-            total: int,
-            what: str,
-            unit: str = "images",
-            size: Callable[[T], int] | None = None,
-            describe: Callable[[], str] | None = None,
-        ) -> Iterator[T]:
-            for place, item in enumerate(items):
-                if what in ("write", "unpack") and place == 2:
-                    raise KeyboardInterrupt
-                yield item
+    def interrupted() -> WatchedProgress:
+        return WatchedProgress(stop=lambda piece: piece.what in ("write", "unpack") and piece.items == 2)
 
     source, out = tmp_path / "source", tmp_path / "out"
     if kind == "folder":
@@ -248,7 +232,7 @@ def test_interrupted_it_is_unfinished_and_the_same_command_finishes_it(tmp_path:
     name = "folder" if kind == "folder" else "cars"
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            prepare(name, source, out, materialize="copy", progress=Interrupting())
+            prepare(name, source, out, materialize="copy", progress=interrupted())
     assert not (out / "index.parquet").exists()
     with pytest.raises(DataError, match="its preparation was not finished"):
         open_data(out, seed=1)

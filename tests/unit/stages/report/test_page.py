@@ -1,9 +1,8 @@
 """The page as a whole: nothing from outside, nothing that runs, and something to read whatever is missing."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -13,9 +12,8 @@ from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import ArtifactError
 from leadpp.io.artifacts import write_json
 from leadpp.stages.report import report
+from tests.progress import WatchedProgress
 from tests.unit.stages.report.world import CONFIG, EVIL, make_index, write_run
-
-T = TypeVar("T")
 
 ALL = "Figures Training Boxes Views Teacher Neighbours Confusion Map Words Stages Data Settings Environment".split()
 
@@ -197,24 +195,9 @@ def test_the_same_run_gives_the_same_page(tmp_path: Path, index: ImageIndex) -> 
 
 
 def test_progress_is_told_section_by_section(tmp_path: Path, index: ImageIndex) -> None:
-    told: list[tuple[int, str]] = []
-
-    class Telling(SilentProgress):
-        def track(
-            self,
-            items: Iterable[T],
-            *,
-            total: int,
-            what: str,
-            unit: str = "images",
-            size: Callable[[T], int] | None = None,
-            describe: Callable[[], str] | None = None,
-        ) -> Iterator[T]:
-            told.append((total, unit))
-            return super().track(items, total=total, what=what, unit=unit, size=size, describe=describe)
-
-    report(index=index, run=tmp_path, config=CONFIG, progress=Telling())
-    assert told == [(len(ALL), "sections")]
+    progress = WatchedProgress()
+    report(index=index, run=tmp_path, config=CONFIG, progress=progress)
+    assert [(piece.total, piece.done, piece.unit) for piece in progress.pieces] == [(len(ALL), len(ALL), "sections")]
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, index: ImageIndex) -> None:
