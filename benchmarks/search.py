@@ -22,20 +22,20 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from benchmarks.claims.command import add_source_arguments, read_source
+from benchmarks.claims.command import add_source_arguments, read_source, run_command
 from benchmarks.claims.jobs import Outcome, work_through
 from benchmarks.claims.results import Figures, Results, column, gather, mean_and_spread, paired
 from benchmarks.claims.rows import BY_NAME, Row
 from benchmarks.claims.verdicts import FEATURE_METRICS, METRICS
 from leadpp.config.reader import merge_settings
-from leadpp.engine.console import PlainProgress
 from leadpp.engine.runtime import Progress
-from leadpp.errors import ConfigError, LeadppError
+from leadpp.errors import ConfigError
 from leadpp.io.artifacts import write_text
 
 TeacherKind = Literal["good", "weak", "none"]
@@ -191,25 +191,18 @@ def _naming(figures: Figures, row: Row) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Read the command line, make what is missing, and write the table; return the exit code."""
-    arguments = _parser().parse_args(words)
-    progress = PlainProgress()
+    return run_command(partial(_search, _parser().parse_args(words)))
+
+
+def _search(arguments: argparse.Namespace, progress: Progress) -> list[Outcome]:
     out = arguments.table or arguments.out
-    try:
-        variants = read_variants(arguments.variants)
-        failed = [] if arguments.table else _make_missing(variants, arguments, progress)
-        every = [_FROZEN, _TEACHER, *(variant.row(kind) for variant in variants for kind in KINDS)]
-        text = search_page(gather(out, every), variants, KINDS)
-        write_text(out / "search.md", text)
-        print(text)
-    except LeadppError as error:
-        progress.note(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        progress.note("stopped; the same command goes on with what is not finished")
-        return 130
-    for outcome in failed:
-        progress.note(f"not done: {outcome.what}: {outcome.mistake}")
-    return 2 if failed else 0
+    variants = read_variants(arguments.variants)
+    failed = [] if arguments.table else _make_missing(variants, arguments, progress)
+    every = [_FROZEN, _TEACHER, *(variant.row(kind) for variant in variants for kind in KINDS)]
+    text = search_page(gather(out, every), variants, KINDS)
+    write_text(out / "search.md", text)
+    print(text)
+    return failed
 
 
 def _make_missing(variants: Sequence[Variant], arguments: argparse.Namespace, progress: Progress) -> list[Outcome]:

@@ -3,15 +3,15 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from benchmarks.claims.command import add_source_arguments, read_source
-from benchmarks.claims.jobs import work_through
+from benchmarks.claims.command import add_source_arguments, read_source, run_command
+from benchmarks.claims.jobs import Outcome, work_through
 from benchmarks.claims.page import write_page
 from benchmarks.claims.results import gather
 from benchmarks.claims.rows import BY_NAME, QUICK, ROWS
-from leadpp.engine.console import PlainProgress
-from leadpp.errors import LeadppError
+from leadpp.engine.runtime import Progress
 
 REPORTED_SEEDS = (1000, 1001, 1002)
 HERE = Path(__file__).parents[1]
@@ -24,28 +24,21 @@ OUT/claims.json are written at the end of every call. --table OUT writes them be
 
 def main(words: Sequence[str] | None = None) -> int:
     """Read the command line, measure what is missing, and write the page; return the exit code."""
-    arguments = _parser().parse_args(words)
-    progress = PlainProgress()
-    try:
-        if arguments.table is not None:
-            print(write_page(gather(arguments.table, ROWS), ROWS, arguments.to))
-            return 0
-        names = arguments.rows or (QUICK if arguments.quick else tuple(BY_NAME))
-        seeds = arguments.seeds or (REPORTED_SEEDS[:1] if arguments.quick else REPORTED_SEEDS)
-        chosen = [BY_NAME[name] for name in names]
-        failed = work_through(
-            read_source(arguments), chosen, seeds=seeds, out=arguments.out, jobs=arguments.jobs, progress=progress
-        )
-        print(write_page(gather(arguments.out, ROWS), ROWS, arguments.out))
-    except LeadppError as error:
-        progress.note(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        progress.note("stopped; the same command goes on with what is not finished")
-        return 130
-    for outcome in failed:
-        progress.note(f"not done: {outcome.what}: {outcome.mistake}")
-    return 2 if failed else 0
+    return run_command(partial(_measure, _parser().parse_args(words)))
+
+
+def _measure(arguments: argparse.Namespace, progress: Progress) -> list[Outcome]:
+    if arguments.table is not None:
+        print(write_page(gather(arguments.table, ROWS), ROWS, arguments.to))
+        return []
+    names = arguments.rows or (QUICK if arguments.quick else tuple(BY_NAME))
+    seeds = arguments.seeds or (REPORTED_SEEDS[:1] if arguments.quick else REPORTED_SEEDS)
+    chosen = [BY_NAME[name] for name in names]
+    failed = work_through(
+        read_source(arguments), chosen, seeds=seeds, out=arguments.out, jobs=arguments.jobs, progress=progress
+    )
+    print(write_page(gather(arguments.out, ROWS), ROWS, arguments.out))
+    return failed
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,15 +1,19 @@
-"""What the commands of this benchmark and of the search have in common: photographs, networks and settings."""
+"""What the commands of this benchmark and of the search have in common: photographs, networks, settings, endings."""
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from benchmarks.claims.ground import Source
+from benchmarks.claims.jobs import Outcome
 from benchmarks.produce import link_kinds, spread_kinds, tuning_kinds
 from leadpp.config.reader import merge_settings, read_yaml
-from leadpp.errors import ConfigError, DataError
+from leadpp.engine.console import PlainProgress
+from leadpp.engine.runtime import Progress
+from leadpp.errors import ConfigError, DataError, LeadppError
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +68,29 @@ def read_source(arguments: argparse.Namespace) -> Source:
         descriptions_each=arguments.descriptions_each,
         settings=merge_settings(*layers),
     )
+
+
+def run_command(work: Callable[[Progress], Sequence[Outcome]]) -> int:
+    """Do the work of a command and tell what could not be done.
+
+    Args:
+        work: Told whom to tell; returns what failed.
+
+    Returns:
+        The exit code: 0 if all is done, 2 for a mistake or something that failed, 130 for Ctrl-C.
+    """
+    progress = PlainProgress()
+    try:
+        failed = work(progress)
+    except LeadppError as error:
+        progress.note(f"error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        progress.note("stopped; the same command goes on with what is not finished")
+        return 130
+    for outcome in failed:
+        progress.note(f"not done: {outcome.what}: {outcome.mistake}")
+    return 2 if failed else 0
 
 
 def _folders(arguments: argparse.Namespace) -> tuple[Path | None, Path | None]:
