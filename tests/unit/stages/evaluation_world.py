@@ -13,9 +13,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from leadpp.config.tree import Config
+from leadpp.config.tree import Config, EvaluateConfig, InputConfig, StudentConfig, TeacherConfig, TrainConfig
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.engine.restore import describe_student
+from leadpp.io.artifacts import write_table
 from leadpp.io.checkpoint import checkpoint_path, keep_newest, save_checkpoint
 from leadpp.models.backbone import create_backbone
 from leadpp.models.student import Student
@@ -105,6 +106,22 @@ def record(path: str, *, label: str | None, split: Any) -> ImageRecord:  # noqa:
     return ImageRecord(
         path=path, label=label, split=split, width_px=48, height_px=48, true_box_xyxy=None, checksum=path
     )
+
+
+def draw_world(root: Path) -> World:
+    """Draw the data; the run has boxes and a checkpoint, and no prototypes."""
+    index, boxes = draw_data(root / "data")
+    backbone, run = save_backbone(root / "backbone"), root / "run"
+    write_table(run / "boxes.parquet", boxes, kind="boxes")
+    save_student(run, backbone)
+    config = Config(
+        input=InputConfig(size=32, workers=0),
+        student=StudentConfig(backbone=backbone),
+        teacher=TeacherConfig(factory=f"{HERE}:colour_teacher"),
+        train=TrainConfig(device="cpu"),
+        evaluate=EvaluateConfig(probe_epochs=3, probe_views=2, batch_size=5, kmeans_restarts=2),
+    )
+    return World(index=index, config=config, run=run)
 
 
 def save_backbone(folder: Path) -> str:

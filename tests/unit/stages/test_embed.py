@@ -10,21 +10,18 @@ from typing import Any
 import pytest
 import torch
 
-from leadpp.config.tree import Config, EvaluateConfig, InputConfig, StudentConfig, TeacherConfig, TrainConfig
 from leadpp.engine.features import load_features
 from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import DataError
-from leadpp.io.artifacts import read_table, write_table
+from leadpp.io.artifacts import read_table
 from leadpp.stages.embed import embed
 from leadpp.text.prototypes import read_prototypes
 from tests.unit.stages.evaluation_world import (
     COLOURS,
-    HERE,
     TEST,
     TRAIN,
     World,
-    draw_data,
-    save_backbone,
+    draw_world,
     save_prototypes,
     save_student,
 )
@@ -34,20 +31,9 @@ COUNT = len(COLOURS) * (TRAIN + TEST)
 
 @pytest.fixture(scope="module")
 def whole_world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    root = tmp_path_factory.mktemp("world")
-    index, boxes = draw_data(root / "data")
-    records = tuple(dataclasses.replace(record, label=None) for record in index.records)
-    backbone = save_backbone(root / "backbone")
-    write_table(root / "run" / "boxes.parquet", boxes, kind="boxes")
-    save_student(root / "run", backbone)
-    config = Config(
-        input=InputConfig(size=32, workers=0),
-        student=StudentConfig(backbone=backbone),
-        teacher=TeacherConfig(factory=f"{HERE}:colour_teacher"),
-        train=TrainConfig(device="cpu"),
-        evaluate=EvaluateConfig(batch_size=5, kmeans_restarts=2),
-    )
-    return World(index=dataclasses.replace(index, classes=(), records=records), config=config, run=root / "run")
+    world = draw_world(tmp_path_factory.mktemp("world"))
+    records = tuple(dataclasses.replace(record, label=None) for record in world.index.records)
+    return dataclasses.replace(world, index=dataclasses.replace(world.index, classes=(), records=records))
 
 
 @pytest.fixture

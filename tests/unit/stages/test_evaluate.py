@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from leadpp.config.tree import Config, EvaluateConfig, InputConfig, StudentConfig, TeacherConfig, TrainConfig
+from leadpp.config.tree import Config
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex
 from leadpp.data.views import EvalSet, ProbeSet
@@ -20,7 +20,7 @@ from leadpp.engine.measures import MeasureSettings, evaluate_features
 from leadpp.engine.probe import ProbeSettings
 from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import ArtifactError, DataError, LeadppError, TextError
-from leadpp.io.artifacts import read_json, read_table, write_table
+from leadpp.io.artifacts import read_json, read_table
 from leadpp.models.backbone import create_backbone
 from leadpp.stages import evaluate as stage
 from leadpp.stages.evaluate import evaluate
@@ -30,9 +30,8 @@ from tests.unit.stages.evaluation_world import (
     TEST,
     TRAIN,
     World,
-    draw_data,
+    draw_world,
     hue,
-    save_backbone,
     save_prototypes,
     save_student,
 )
@@ -46,21 +45,9 @@ ORDER = [
 
 @pytest.fixture(scope="module")
 def whole_world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    root = tmp_path_factory.mktemp("world")
-    index, boxes = draw_data(root / "data")
-    backbone = save_backbone(root / "backbone")
-    run = root / "run"
-    write_table(run / "boxes.parquet", boxes, kind="boxes")
-    save_student(run, backbone)
-    save_prototypes(run)
-    config = Config(
-        input=InputConfig(size=32, workers=0),
-        student=StudentConfig(backbone=backbone),
-        teacher=TeacherConfig(factory=f"{HERE}:colour_teacher"),
-        train=TrainConfig(device="cpu"),
-        evaluate=EvaluateConfig(probe_epochs=3, probe_views=2, batch_size=5, kmeans_restarts=2),
-    )
-    return World(index=index, config=config, run=run)
+    world = draw_world(tmp_path_factory.mktemp("world"))
+    save_prototypes(world.run)
+    return world
 
 
 @pytest.fixture
