@@ -85,7 +85,8 @@ def make_networks(out: Path, *, seed: int, plan: Plan, processes: int = 2) -> di
     # A process of its own, not a thread: each then has a core, and PyTorch's threads do not wait for each other.
     context = multiprocessing.get_context("spawn")
     times = context.Queue()
-    child = context.Process(target=_backbone, args=(out, species, corpus.boxes_xyxy, seed, plan, times))
+    work = {"species": species, "boxes": corpus.boxes_xyxy, "seed": seed, "plan": plan, "times": times}
+    child = context.Process(target=_backbone, args=(out,), kwargs=work)
     child.start()
     _towers(out, corpus, seed=seed, plan=plan, alone=lambda: not child.is_alive(), cores=processes)
     towers = time.perf_counter() - drawn
@@ -97,8 +98,8 @@ def make_networks(out: Path, *, seed: int, plan: Plan, processes: int = 2) -> di
     return seconds
 
 
-def _backbone(  # noqa: PLR0917 - a process takes them by place
-    out: Path, species: Sequence[Species], boxes: torch.Tensor, seed: int, plan: Plan, times: _Times
+def _backbone(
+    out: Path, *, species: Sequence[Species], boxes: torch.Tensor, seed: int, plan: Plan, times: _Times
 ) -> None:
     _start_logging()
     torch.set_num_threads(1)

@@ -78,7 +78,7 @@ def make_backbone(
                 logits = network(pixels)
             loss = F.cross_entropy(logits.float(), corpus.labels[rows], label_smoothing=recipe.smoothing)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimizer.step()
             schedule.step()
             total += float(loss.detach())
@@ -97,7 +97,7 @@ def _augmented(corpus: Corpus, rows: Tensor, generator: torch.Generator) -> Tens
 
 def save_backbone(network: nn.Module, folder: Path) -> None:
     """Write weights in half precision without the classifier, and the configuration, as timm reads them."""
-    network.reset_classifier(0)  # type: ignore[operator]
+    network.reset_classifier(0)  # type: ignore[operator]  # timm adds it to every network
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in network.state_dict().items()

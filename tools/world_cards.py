@@ -6,10 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from leadpp.models.builtin import FILES
 from tools.world_measures import FAMILY, SEED, SPECIES, Exam, draw_exam, measure_backbone, measure_clip
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 CHECKED, MEASURED = 5, 20
 """Pictures of each species in the small set that a test draws again, and in the larger one that the card reports."""
@@ -46,7 +49,7 @@ _LIMITS = (
 )
 
 
-def write_cards(out: Path, *, seed: int, plan: Any, seconds: Mapping[str, float]) -> None:  # noqa: ANN401
+def write_cards(out: Path, *, seed: int, plan: "DataclassInstance", seconds: Mapping[str, float]) -> None:
     """Measure both networks as they were saved and write ``CARD.md`` and ``card.json`` into their folders.
 
     Args:

@@ -2,16 +2,12 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from leadpp.errors import ArtifactError
 from leadpp.io.artifacts import make_folder
-
-try:
-    import fcntl
-except ImportError:  # Windows has no advisory locks of this kind; there the user has to see to it
-    fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
@@ -28,7 +24,9 @@ def exclusive(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ArtifactError(f"{folder}: cannot write there ({error.strerror}); choose another folder") from error
     with stream:
-        if fcntl is not None:
+        if sys.platform != "win32":  # which has no locks of this kind; there the user has to see to it
+            import fcntl
+
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

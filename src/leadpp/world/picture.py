@@ -96,8 +96,9 @@ def _paint_bird(species: Species, individual: Individual, *, size: int) -> _Bird
     first = floats([high[0] if mirror else low[0], low[1]])
     sign = floats([-1 if mirror else 1, 1])
     shift = corner - sign * first * unit
+    far = corner + extent * unit
     start = np.floor(corner * size).astype(int) - 1
-    stop = np.ceil((corner + extent * unit) * size).astype(int) + 1
+    stop = np.ceil(far * size).astype(int) + 1
     start, stop = np.maximum(start, 0), np.minimum(stop, size)
     width, height = (int(side) for side in stop - start)
     fine = 2 if max(width, height) > 52 else 3
@@ -114,7 +115,7 @@ def _paint_bird(species: Species, individual: Individual, *, size: int) -> _Bird
         left=int(start[0]),
         top=int(start[1]),
         feet=floats(stand * sign * unit + shift),
-        box=(*(float(c) for c in corner), *(float(c) for c in corner + extent * unit)),  # type: ignore[arg-type]
+        box=(float(corner[0]), float(corner[1]), float(far[0]), float(far[1])),
     )
 
 

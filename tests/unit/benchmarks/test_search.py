@@ -1,5 +1,6 @@
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 
 from benchmarks import search
 from benchmarks.claims.command import add_source_arguments, read_source
+from benchmarks.claims.jobs import Outcome
 from benchmarks.claims.making import RESULT_KIND
 from benchmarks.claims.results import gather
-from benchmarks.claims.rows import BY_NAME
+from benchmarks.claims.rows import BY_NAME, Row
 from leadpp.errors import ConfigError
 from leadpp.io.artifacts import write_json
 
@@ -114,7 +116,7 @@ def test_the_table_alone_runs_nothing(
 def test_only_what_is_asked_for_is_made(out: Path, variants: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
 
-    def work_through(source: object, rows: Any, **told: object) -> list[Any]:  # noqa: ANN401 - a stub
+    def work_through(source: object, rows: Sequence[Row], **told: object) -> list[Outcome]:
         del source, told
         asked.append([row.name for row in rows])
         return []

@@ -10,6 +10,7 @@ from leadpp.engine.descent import Descent
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.step import StepPlan, score_step
 from leadpp.functional.objective import Objective, total
+from leadpp.functional.schedule import Schedule
 from leadpp.models.backbone import parameter_stages
 from leadpp.models.learner import Learner
 from leadpp.models.student import KeyEncoder, Student
@@ -132,8 +133,8 @@ def test_without_settings_of_its_own_there_is_one_group() -> None:
 
 
 @pytest.mark.parametrize("schedule", ["cosine-epoch", "step"])
-def test_schedules_without_a_rise_have_none_for_the_backbone(schedule: str) -> None:
-    plan = replace(PLAN, schedule=schedule, head_warmup_epochs=1)  # type: ignore[arg-type]
+def test_schedules_without_a_rise_have_none_for_the_backbone(schedule: Schedule) -> None:
+    plan = replace(PLAN, schedule=schedule, head_warmup_epochs=1)
     learner = tiny_learner(MOCO)
     descent = Descent(learner, plan)
     rates = []

@@ -5,7 +5,7 @@ import dataclasses
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -43,10 +43,10 @@ def world(whole_world: World, tmp_path: Path) -> World:
     return dataclasses.replace(whole_world, run=tmp_path / "run")
 
 
-def run_stage(world: World, **teacher: Any) -> tuple[dict[str, Any], list[dict[str, Any]], str]:  # noqa: ANN401
+def run_stage(world: World, *, use: Literal["auto", "no"] = "auto") -> tuple[dict[str, Any], list[dict[str, Any]], str]:
     """Return the result, the rows of ``photographs.parquet``, and the notes."""
     progress = SilentProgress()
-    config = dataclasses.replace(world.config, teacher=dataclasses.replace(world.config.teacher, **teacher))
+    config = dataclasses.replace(world.config, teacher=dataclasses.replace(world.config.teacher, use=use))
     result = embed(index=world.index, run=world.run, config=config, progress=progress)
     table, _ = read_table(world.run / "photographs.parquet", kind="photographs")
     return result, table.to_pylist(), "\n".join(progress.notes)
