@@ -16,6 +16,7 @@ _TITLES = {
     "object_object": "object with object",
     "distillation": "distillation",
     "alignment": "attention alignment",
+    "structure": "structure, what was alike at first",
     "effective_rank": "effective rank of the embedding",
     "teacher_entropy": "entropy of the teacher",
     "contrast_weight": "weight of contrast, w_c",

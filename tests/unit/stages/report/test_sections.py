@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from leadpp.config.tree import Config, LossConfig, TrainConfig
 from leadpp.data.index import ImageIndex
 from leadpp.engine.features import save_features
 from leadpp.errors import ArtifactError
+from leadpp.functional.objective import TermName
 from leadpp.io.artifacts import write_json
 from leadpp.stages.report import headline, neighbours, objects, setup, teacher, training
 from leadpp.stages.report.material import Absent, Material
@@ -135,6 +137,22 @@ def test_curves_come_from_steps_epochs_and_monitors_without_repetition(material:
     titles = [chart["title"] for chart in [*curves["charts"], *curves["more"]]]
     assert titles == ["loss", "kNN on held-out labels", "distillation", "learning rate", "photographs a second"]
     assert {chart["title"]: chart["last"] for chart in curves["charts"]}["distillation"] == "1.5"
+
+
+def test_every_term_of_the_loss_has_a_title_in_words(run: Path, material: Material) -> None:
+    line: dict[str, object] = {"event": "step", "epoch": 1, "step": 1, "loss": 1.0}
+    (run / "metrics.jsonl").write_text(json.dumps(line | dict.fromkeys(get_args(TermName), 0.5)))
+    curves = training.curves(material)
+    titles = [chart["title"] for chart in [*curves["charts"], *curves["more"]]]
+    assert titles == [
+        "loss",
+        "whole with whole",
+        "whole with object",
+        "object with object",
+        "distillation",
+        "attention alignment",
+        "structure, what was alike at first",
+    ]
 
 
 def test_a_log_without_figures_is_absent(run: Path, material: Material) -> None:
