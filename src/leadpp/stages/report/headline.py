@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from leadpp.stages.report.material import Absent, Material
-from leadpp.stages.report.wording import EN_DASH, decimals, is_figure, percent, shown
+from leadpp.stages.report.wording import EN_DASH, decimals, is_figure, percent, set_words, shown
 
 _COLUMNS = {
     "knn": "kNN",
@@ -42,11 +42,14 @@ def headline(material: Material) -> dict[str, Any]:
     rows = [{**row, **_named(row)} for row in [*material.rows, *material.beside]]
     columns = {key: title for key, title in _COLUMNS.items() if any(is_figure(row.get(key)) for row in rows)}
     sets = list(dict.fromkeys(row["set"] for row in rows))
-    groups = [{"set": name, "rows": _group([row for row in rows if row["set"] == name], columns)} for name in sets]
+    first = "crop" if any(row["set"] == "crop" for row in material.rows) else sets[0]
+    groups = [
+        {"on": set_words(name), "rows": _group([row for row in rows if row["set"] == name], columns)} for name in sets
+    ]
     rest = sorted({key for row in rows for key, value in row.items() if is_figure(value)} - set(_COLUMNS))
     return {
-        "tiles": _tiles(rows),
-        "bars": _bars(rows, columns, ours=material.config.preset) if material.beside else None,
+        "tiles": _tiles([row for row in rows if row["set"] == first]),
+        "bars": _bars(rows, columns, on=first, ours=material.config.preset) if material.beside else None,
         "note": material.comparison["note"],
         "columns": list(columns.values()),
         "groups": groups,
@@ -89,8 +92,9 @@ def _cell(row: Mapping[str, Any], key: str, *, best: float | None, frozen: Mappi
 
 
 def _tiles(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Show the first of the rows large; they are of the same pictures as the bars, so that no two figures quarrel."""
     first = rows[0]
-    frozen = next((row for row in rows if row["encoder"] == "frozen" and row["set"] == first["set"]), None)
+    frozen = next((row for row in rows if row["encoder"] == "frozen"), None)
     tiles = [
         {
             "name": _COLUMNS[key],
@@ -102,18 +106,16 @@ def _tiles(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for key in _TILES
         if is_figure(first.get(key))
     ]
-    return {"of": f"{_title(first)}, {first['set']}", "tiles": tiles}
+    return {"of": f"{_title(first)}, on {set_words(first['set'])}", "tiles": tiles}
 
 
-def _bars(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, ours: str) -> dict[str, Any]:
+def _bars(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, on: str, ours: str) -> dict[str, Any]:
     """Show what each network makes of the same pictures, one group of bars a figure, this run's student last."""
-    sets = [row["set"] for row in rows]
-    set_ = "crop" if "crop" in sets else sets[0]
     own = {"frozen": "backbone", "teacher": "teacher"}
     named = [
         (row.get("row") or own.get(row["encoder"], ours), row)
         for row in rows
-        if row["set"] == set_ and row["feature"] in ("gap", "embedding")
+        if row["set"] == on and row["feature"] in ("gap", "embedding")
     ]
     named.sort(key=lambda pair: {"backbone": 0, "teacher": 1, ours: 3}.get(pair[0], 2))
     figures = []
@@ -126,7 +128,7 @@ def _bars(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, ours
                 for name, value in there
             ]
             figures.append({"name": columns[key], "bars": bars})
-    return {"set": set_, "ours": ours, "figures": figures}
+    return {"on": set_words(on), "ours": ours, "figures": figures}
 
 
 def _change(value: float, frozen: float) -> dict[str, str]:

@@ -29,6 +29,15 @@ def percent(value: float) -> str:
     return decimals(100 * value, 1)
 
 
+def set_words(name: str) -> str:
+    """Say of which pictures the figures of a set are.
+
+    >>> set_words("crop"), set_words("whole")
+    ('object crops', 'whole photographs')
+    """
+    return {"whole": "whole photographs", "crop": "object crops"}.get(name, name)
+
+
 def duration(seconds: float) -> str:
     """Write a time as a person would say it.
 

@@ -66,8 +66,26 @@ def test_a_change_of_nothing_is_neither_up_nor_down(run: Path, material: Materia
 
 def test_the_tiles_are_the_first_rows(material: Material) -> None:
     tiles = headline.headline(material)["tiles"]
-    assert tiles["of"] == "student · gap, whole"
     assert [(tile["name"], tile["text"]) for tile in tiles["tiles"]] == [("kNN", "87.5"), ("mAP", "50.0")]
+
+
+def test_tiles_and_bars_are_of_the_same_pictures_and_say_so(run: Path, material: Material) -> None:
+    compare(run)
+    rows = [
+        {"encoder": encoder, "feature": "gap", "set": set_, "knn": knn}
+        for encoder, set_, knn in (
+            ("student", "whole", 0.5), ("student", "crop", 0.75), ("frozen", "whole", 0.25), ("frozen", "crop", 0.625),
+        )
+    ]  # fmt: skip
+    write_json(run / "evaluation.json", {"rows": rows}, kind="evaluation")
+    both = headline.headline(material)
+    assert both["tiles"]["of"] == "student · gap, on object crops"
+    assert [(tile["text"], tile["change"]["text"]) for tile in both["tiles"]["tiles"]] == [("75.0", "+12.5")]
+    assert both["bars"]["on"] == "object crops"
+    assert ("lead++", "75.0") in [(bar["name"], bar["text"]) for bar in both["bars"]["figures"][0]["bars"]]
+    write_json(run / "evaluation.json", {"rows": [row for row in rows if row["set"] == "whole"]}, kind="evaluation")
+    whole = headline.headline(Material(index=material.index, run=run, config=CONFIG))["tiles"]  # beside crops of moco
+    assert (whole["of"], whole["tiles"][0]["text"]) == ("student · gap, on whole photographs", "50.0")
 
 
 def test_the_protocol_is_told_once_where_rows_share_it(material: Material) -> None:
@@ -102,14 +120,14 @@ def test_runs_beside_this_one_stand_in_the_table_under_their_names(run: Path, ma
     knn, _, naming = table["groups"][1]["rows"][-1]["cells"]
     assert (knn["text"], knn["best"], knn["change"]["text"]) == ("100.0", True, "+25.0")
     assert naming["text"] == "–"
-    assert table["tiles"]["of"] == "student · gap, whole"
+    assert table["tiles"]["of"] == "student · gap, on object crops"
     assert table["note"] == "Drawn & not real."
 
 
 def test_bars_show_every_network_on_crops_with_this_runs_student_last(run: Path, material: Material) -> None:
     compare(run)
     bars = headline.headline(material)["bars"]
-    assert (bars["set"], bars["ours"]) == ("crop", "lead++")
+    assert (bars["on"], bars["ours"]) == ("object crops", "lead++")
     shown = {f["name"]: [(bar["name"], bar["text"], bar["best"]) for bar in f["bars"]] for f in bars["figures"]}
     assert shown == {
         "kNN": [
