@@ -7,8 +7,7 @@ from pathlib import Path
 
 from benchmarks.teachers.noisy import BASE_VARIABLE
 from leadpp.config import Config
-from leadpp.models.builtin import BUILTIN_PREFIX, networks_folder
-from leadpp.models.weights import LOCAL_PREFIX
+from leadpp.models.builtin import BUILTIN_PREFIX, LOCAL_PREFIX, networks_folder
 
 
 def network_folder(name: str) -> Path | None:

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leadpp.errors import WeightsError
-from leadpp.models.weights import LOCAL_PREFIX, check_folder
+from leadpp.models.builtin import LOCAL_PREFIX
+from leadpp.models.weights import check_folder
 
 FOLDER_VARIABLE = "LEADPP_CONSE_WEIGHTS"
 SIZE_PX = 224

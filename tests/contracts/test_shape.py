@@ -51,7 +51,19 @@ def test_nothing_unpickles() -> None:
     ],
 )  # fmt: skip
 def test_help_and_mistakes_need_no_heavy_imports(words: list[str]) -> None:
-    code = f"import sys; from leadpp.cli import main; main({words!r}); print(sorted(sys.modules), file=sys.stderr)"
+    loaded = modules_after(f"from leadpp.cli import main; main({words!r})")
+    assert not {"torch", "timm", "numpy", "pyarrow", "sklearn", "matplotlib", "PIL"} & loaded
+
+
+def test_what_is_finished_is_known_without_the_libraries_of_networks() -> None:
+    code = "from leadpp.pipeline.fingerprints import network_digests as digests; from leadpp import config, pipeline; "
+    loaded = modules_after(code + "digests(config.build_config({'networks': 'world'}))")
+    assert "leadpp.pipeline.demonstrating" in loaded
+    assert not {"timm", "torchvision", "open_clip", "sklearn", "huggingface_hub"} & loaded
+
+
+def modules_after(code: str) -> set[str]:
+    """Run code in a process of its own and return the modules that it loaded."""
+    code = f"import sys; {code}; print(sorted(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = ast.literal_eval(done.stderr.splitlines()[-1])
-    assert not {"torch", "timm", "numpy", "pyarrow", "sklearn", "matplotlib", "PIL"} & set(loaded)
+    return set(ast.literal_eval(done.stderr.splitlines()[-1]))

@@ -12,10 +12,9 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from leadpp.errors import WeightsError
-from leadpp.models.builtin import local_name
+from leadpp.models.builtin import LOCAL_PREFIX, local_name
 from leadpp.models.weights import (
     HUB_PREFIX,
-    LOCAL_PREFIX,
     check_folder,
     check_registered,
     hub_folder,

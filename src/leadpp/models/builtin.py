@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import Final
 
 from leadpp.errors import WeightsError
-from leadpp.models.weights import LOCAL_PREFIX
 
 BUILTIN_PREFIX: Final = "builtin:"
+LOCAL_PREFIX: Final = "local-dir:"
+"""What the name of a network in a folder begins with; here, because whoever only asks for names needs no timm."""
 FILES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "world-backbone": ("config.json", "model.safetensors"),

@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from leadpp.errors import WeightsError
-from leadpp.models.builtin import local_name
-from leadpp.models.weights import HUB_PREFIX, LOCAL_PREFIX, fetch_hub_file
+from leadpp.models.builtin import LOCAL_PREFIX, local_name
+from leadpp.models.weights import HUB_PREFIX, fetch_hub_file
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

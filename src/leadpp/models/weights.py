@@ -18,8 +18,8 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidat
 from timm.models import get_pretrained_cfg
 
 from leadpp.errors import WeightsError
+from leadpp.models.builtin import LOCAL_PREFIX
 
-LOCAL_PREFIX = "local-dir:"
 HUB_PREFIX = "hf-hub:"
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _CONNECT_TIMEOUT_S = 5.0

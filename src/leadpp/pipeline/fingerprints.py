@@ -15,8 +15,7 @@ from leadpp.config import Config, to_mapping
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex
 from leadpp.io.artifacts import file_digest
-from leadpp.models.builtin import local_name
-from leadpp.models.weights import LOCAL_PREFIX
+from leadpp.models.builtin import LOCAL_PREFIX, local_name
 from leadpp.pipeline.job import BOXES, COMPARISON, PROTOTYPES, Job
 from leadpp.pipeline.memory import Memory
 
