@@ -9,7 +9,7 @@ import pytest
 
 from leadpp import pipeline
 from leadpp.engine.runtime import SilentProgress
-from leadpp.errors import ConfigError, WorldError
+from leadpp.errors import ConfigError
 from leadpp.io.artifacts import read_json
 from leadpp.pipeline.memory import Memory
 from tests.integration.conftest import Cli
@@ -157,11 +157,15 @@ def test_a_world_that_is_too_small_is_refused(flag: str, value: object, tmp_path
     assert not (tmp_path / "demo").exists()
 
 
-def test_a_world_that_cannot_be_drawn_binds_nothing(settings: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(WorldError, match="combinations"):
-        pipeline.demo(tmp_path / "demo", world=WORLD | {"species": 10**12}, settings=settings)
-    with pytest.raises(KeyboardInterrupt):
-        pipeline.demo(tmp_path / "demo", world=WORLD, settings=settings, progress=interrupted_at("draw"))
+def test_a_world_with_too_many_species_is_refused(tmp_path: Path, cli: Cli) -> None:
+    refused(cli("demo", "--run", tmp_path / "demo", "--species", 100_001), "at most 100,000 species", "combinations")
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_world_that_was_not_drawn_binds_nothing(settings: dict[str, Any], tmp_path: Path) -> None:
+    for world in (WORLD | {"species": 4}, WORLD):
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.demo(tmp_path / "demo", world=world, settings=settings, progress=interrupted_at("draw"))
 
 
 def test_a_missing_shipped_network_is_found_before_anything_is_drawn(

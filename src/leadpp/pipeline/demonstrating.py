@@ -110,6 +110,7 @@ def demo(
     identity = _identity(plan)
     if state.get("identity") == identity and plan.report.is_file():
         return _result(plan, state["rows"])
+    _check_world(plan.world)
     with exclusive(path):
         drawn = _draw(plan, known=state.get("drawn"))
         rows = _compare(plan)
@@ -176,6 +177,12 @@ def _identity(plan: _Plan) -> dict[str, Any]:
         "settings": {name: to_mapping(config) for name, config in plan.configs.items()},
         "networks": {name: network_digests(config) for name, config in plan.configs.items()},
     }
+
+
+def _check_world(world: Mapping[str, int]) -> None:
+    from leadpp.stages.world import check_world
+
+    check_world(**{name: value for name, value in world.items() if name != "seed"})
 
 
 def _draw(plan: _Plan, *, known: dict[str, Any] | None) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from leadpp.text.descriptions import write_descriptions
 from leadpp.world.attributes import OPTIONS, Species
 from leadpp.world.chance import Chance
 from leadpp.world.describing import CAREFUL, describe
-from leadpp.world.families import draw_species, species_names
+from leadpp.world.families import check_species, draw_species, species_names
 from leadpp.world.individual import Backdrop
 from leadpp.world.photographs import Order, contact_sheet, take_all
 
@@ -87,7 +87,7 @@ def make_world(
         ArtifactError: The disk refused.
     """
     began = time.monotonic()
-    _check(species=species, per_species=per_species, size=size, descriptions=descriptions, correlate=correlate)
+    check_world(species=species, per_species=per_species, size=size, descriptions=descriptions, correlate=correlate)
     out = out.resolve()
     _check_out(out, overwrite=overwrite)
     members = _members(species, per_species=per_species, size=size, seed=seed, correlate=correlate)
@@ -105,7 +105,12 @@ def make_world(
     return {"out": str(out), **facts, "train": train, "test": count - train, "images_per_s": round(rate, 1)}
 
 
-def _check(*, species: int, per_species: int, size: int, descriptions: int, correlate: float) -> None:
+def check_world(*, species: int, per_species: int, size: int, descriptions: int = 1, correlate: float = 0.0) -> None:
+    """Check the settings of :func:`make_world`, before anything is told or written.
+
+    Raises:
+        WorldError: One is out of range.
+    """
     for what, value, least in (
         ("species", species, 1),
         ("per-species", per_species, 1),
@@ -116,6 +121,7 @@ def _check(*, species: int, per_species: int, size: int, descriptions: int, corr
             raise WorldError(f"--{what} must be at least {least}, got {value}")
     if not 0 <= correlate <= 1:
         raise WorldError(f"--correlate must be from 0 to 1, got {correlate}")
+    check_species(species)
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:

@@ -32,6 +32,19 @@ def share_of(species: Species) -> Share:
     return "reserved" if species.key() & 1 else "open"
 
 
+def check_species(count: int) -> None:
+    """Check that there is room for so many species.
+
+    Raises:
+        WorldError: There is not.
+    """
+    if count > MOST_SPECIES:
+        raise WorldError(
+            f"a world holds at most {MOST_SPECIES:,} species, got {count:,}: of the {SHARE_SIZE:,} combinations of "
+            "attributes no more can be put into families that lie apart"
+        )
+
+
 def draw_species(count: int, *, seed: int, share: Share = "open", family_size: int = 5) -> tuple[Species, ...]:
     """Draw families of species.
 
@@ -52,11 +65,7 @@ def draw_species(count: int, *, seed: int, share: Share = "open", family_size: i
     """
     if count < 1 or family_size < 1:
         raise WorldError(f"a world needs at least 1 species in families of at least 1, got {count} and {family_size}")
-    if count > MOST_SPECIES:
-        raise WorldError(
-            f"a world holds at most {MOST_SPECIES:,} species, got {count:,}: of the {SHARE_SIZE:,} combinations of "
-            "attributes no more can be put into families that lie apart"
-        )
+    check_species(count)
     families = -(-count // family_size)
     species = [
         member
