@@ -91,5 +91,5 @@ def test_control_c_leaves_nothing(workers: str, tmp_path: Path) -> None:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, ""), err
     assert "Traceback" not in err
-    assert err.splitlines()[-1].startswith("leadpp: interrupted")
+    assert err.splitlines()[-1].startswith("leadpp: interrupted; nothing was written")
     assert not list(tmp_path.iterdir())

@@ -38,12 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"leadpp: error: {' '.join(str(error).split())}\n")
         return MISTAKE
     except KeyboardInterrupt:
-        resume = "" if words[:1] == ["demo"] else ", a training with --resume"
-        sys.stderr.write(f"leadpp: interrupted; finished stages are kept; run the same command to go on{resume}\n")
+        sys.stderr.write(f"leadpp: interrupted; {_after_interrupt(words[:1])}\n")
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return OK
+
+
+def _after_interrupt(command: list[str]) -> str:
+    """Say what there is after Ctrl-C, and how to go on."""
+    if command == ["world"]:
+        return "nothing was written, a world is written whole or not at all; run the same command to draw it"
+    resume = "" if command == ["demo"] else ", a training with --resume"
+    return f"finished stages are kept; run the same command to go on{resume}"
 
 
 def _dispatch(words: list[str]) -> int:

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from leadpp.cli import main
 from leadpp.cli.parser import DATA_COMMANDS, data_parser, demo_parser, prepare_parser, settings_of, world_of
 from leadpp.cli.results import print_demo, print_results
 from leadpp.config import build_config, option_fields
+from leadpp.world.photographs import Photograph
 
 
 @pytest.mark.parametrize(
@@ -153,6 +155,20 @@ def test_ctrl_c_in_the_demo_promises_no_resume(
     said = capsys.readouterr().err
     assert "run the same command to go on" in said
     assert "--resume" not in said
+
+
+def test_an_interrupted_world_leaves_nothing_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(_: object) -> Photograph:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("leadpp.world.photographs.take", stop)
+    assert main(["world", str(tmp_path / "w"), "--species", "1", "--per-species", "1", "--workers", "0"]) == 130
+    said = capsys.readouterr().err
+    assert said.startswith("leadpp: interrupted; nothing was written")
+    assert "stages" not in said
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
