@@ -125,6 +125,7 @@ CAREFUL: dict[str, dict[str, Any]] = {
     "structure": {"structure": 1.0},
     "heads first": {"head_warmup_epochs": 2.5, "clip_norm": 1.0},
     "average": {"average_decay": 0.5},
+    "blend": {"blend": 0.25},
     "average, blended": {"average_decay": 0.5, "blend": 0.25},
 }
 """Settings with something to remember between two parts of a training."""
