@@ -80,17 +80,22 @@ NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "teacher": {"model": "builtin:world-clip"},
         "student": {"backbone": "builtin:world-backbone", "batchnorm": "eval"},
-        "loss": {"distillation_temperature": 0.05, "structure": 1.0},
-        "train": {
-            "epochs": 6,
-            "batch_size": 32,
-            "clip_norm": 1.0,
-            "head_warmup_epochs": 1.0,
-            "precision": "auto",
-        },
+        "train": {"epochs": 6, "batch_size": 32, "clip_norm": 1.0, "precision": "auto"},
     },
 }
-"""What each set of shipped networks sets over the preset: their names, and sizes that suit them."""
+"""What each set of shipped networks sets over any preset: names, sizes, lengths, precision, and how BatchNorm is
+kept sane.
+
+Nothing of the method stands here, so that a preset remains what its name says.
+"""
+
+TUNED: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
+    ("lead++", "world"): {
+        "loss": {"distillation_temperature": 0.05, "structure": 1.0},
+        "train": {"head_warmup_epochs": 1.0},
+    },
+}
+"""What a preset has besides with a set of shipped networks: settings of the method that were found for the two."""
 
 
 _KIND_WORDS: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -118,7 +123,7 @@ def option_fields() -> list[OptionField]:
 def build_config(*layers: Mapping[str, Any]) -> Config:
     """Build the tree from nested mappings; later ones go over earlier ones, and all over the preset they name.
 
-    The networks that they name stand between: over the preset, under every layer.
+    The networks that they name stand between, and over those what the preset has with them: under every layer.
 
     Args:
         layers: Mappings as YAML gives them, for instance the file's and the command line's.
@@ -126,9 +131,10 @@ def build_config(*layers: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: An unknown key (the closest is shown), a wrong type or a value out of range.
     """
-    preset = _named("preset", PRESETS, layers, usual="lead++")
-    networks = _named("networks", NETWORKS, layers, usual="")
-    return _build(Config, merge_settings(preset, networks, *layers), ())
+    preset = _word("preset", PRESETS, layers, usual="lead++")
+    networks = _word("networks", NETWORKS, layers, usual="")
+    under = (PRESETS[preset], NETWORKS[networks], TUNED.get((preset, networks), {}))
+    return _build(Config, merge_settings(*under, *layers), ())
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -172,14 +178,12 @@ def write_yaml(config: Config) -> str:
     return yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True, width=120)
 
 
-def _named(
-    name: str, choices: Mapping[str, Mapping[str, Any]], layers: Sequence[Mapping[str, Any]], *, usual: str
-) -> Mapping[str, Any]:
-    """Return the settings behind the word that the last layer to give ``name`` gives it."""
+def _word(name: str, choices: Iterable[str], layers: Sequence[Mapping[str, Any]], *, usual: str) -> str:
+    """Return the word that the last layer to give ``name`` gives it."""
     word = next((layer[name] for layer in reversed(layers) if name in layer), usual)
     if not isinstance(word, str) or word not in choices:
         raise ConfigError(f"{name} must be {_one_of(choices)}, got {word!r}")
-    return choices[word]
+    return word
 
 
 def _one_of(words: Iterable[object]) -> str:

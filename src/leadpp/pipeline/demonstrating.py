@@ -50,7 +50,6 @@ _ARMS: dict[str, dict[str, Any]] = {
     MOCO: {
         "preset": "moco",
         "teacher": {"use": "no"},
-        "loss": {"structure": 0.0},
         "evaluate": {"encoders": ["student"], "sets": ["crop", "whole"]},
     },
 }

@@ -98,6 +98,16 @@ def test_paper_keeps_the_references_forms_at_the_worlds_size_epochs_and_batch() 
         assert getattr(getattr(paper, group), name) == getattr(getattr(ours, group), name)
 
 
+@pytest.mark.parametrize("name", ["moco", "lead", "paper"])
+def test_other_methods_get_the_worlds_sizes_and_nothing_of_lead(name: str) -> None:
+    other, ours = config_of(name), config_of(REFERENCE)
+    assert other.loss == build_config({"preset": name}).loss
+    assert (other.loss.structure, other.train.head_warmup_epochs) == (0, 0)
+    assert (other.student.backbone, other.student.batchnorm) == (ours.student.backbone, ours.student.batchnorm)
+    for group, shared in (("input", "size"), ("train", "epochs"), ("train", "batch_size"), ("train", "clip_norm")):
+        assert getattr(getattr(other, group), shared) == getattr(getattr(ours, group), shared)
+
+
 def test_every_row_of_the_issue_is_there_once_and_quick_has_eight() -> None:
     assert len({row.name for row in ROWS}) == len(ROWS) == 21
     assert len(QUICK) == 8

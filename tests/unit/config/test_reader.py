@@ -7,6 +7,7 @@ import yaml
 from leadpp.config import (
     NETWORKS,
     PRESETS,
+    TUNED,
     build_config,
     merge_settings,
     option_fields,
@@ -44,6 +45,22 @@ def test_networks_stand_over_the_preset_and_under_every_layer() -> None:
     file = {"networks": "world", "input": {"size": 64}}
     assert build_config(file).input.size == 64
     assert build_config(file, {"networks": ""}).student.backbone == "resnet50.tv_in1k"
+
+
+@pytest.mark.parametrize("preset", ["lead", "moco", "paper"])
+def test_networks_leave_the_method_of_other_presets_alone(preset: str) -> None:
+    alone, within = build_config({"preset": preset}), build_config({"preset": preset, "networks": "world"})
+    assert within.loss == alone.loss
+    assert within.loss.structure == 0
+    changed = {key for key, value in to_mapping(within.train).items() if value != to_mapping(alone.train)[key]}
+    assert changed <= {"epochs", "batch_size", "clip_norm", "precision"}
+
+
+@pytest.mark.parametrize("pair", sorted(TUNED), ids=" with ".join)
+def test_what_a_preset_has_with_networks_stands_over_both_and_under_every_layer(pair: tuple[str, str]) -> None:
+    named = dict(zip(("preset", "networks"), pair, strict=True))
+    assert build_config(named) == build_config(named, TUNED[pair])
+    assert build_config(named, {"loss": {"structure": 0.375}}).loss.structure == 0.375
 
 
 @pytest.mark.parametrize("networks", sorted(NETWORKS))
