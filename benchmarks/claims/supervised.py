@@ -1,5 +1,6 @@
 """The upper bound: the student's backbone trained on the labels, as a checkpoint that ``leadpp evaluate`` reads."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from leadpp.config.tree import Config
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import read_index
+from leadpp.data.transforms import training_recipe
 from leadpp.data.views import ViewSet, train_loader
 from leadpp.engine.restore import describe_student
 from leadpp.engine.runtime import Progress, pick_device
@@ -19,7 +21,6 @@ from leadpp.functional.schedule import learning_rate
 from leadpp.io.checkpoint import checkpoint_path, keep_newest, save_checkpoint
 from leadpp.models.backbone import create_backbone
 from leadpp.models.student import Student
-from leadpp.stages.train import training_recipe
 
 RATE, MOMENTUM, DECAY = 0.02, 0.9, 5e-4
 WARMUP_EPOCHS = 1.0
@@ -52,7 +53,7 @@ def train_supervised(*, run: Path, config: Config, progress: Progress) -> dict[s
         seed=config.seed,
         crop_boxes_xyxy=read_boxes(run / "boxes.parquet", records).crop_xyxy,
         views=VIEWS,
-        recipe=training_recipe(config.augment),
+        recipe=training_recipe(**asdict(config.augment)),
     )
     loader = train_loader(samples, batch_size=config.train.batch_size)
     device = pick_device(config.train.device)

@@ -21,8 +21,7 @@ Fit = Literal["center-crop", "squeeze"]
 
 _JITTER_NAMES: tuple[JitterName, ...] = ("brightness", "contrast", "saturation", "hue")
 _CROP_ATTEMPTS = 10
-SMALLEST_BLUR_PX = 0.1
-"""Standard deviation of the least blur that the paper applies."""
+_SMALLEST_BLUR_PX = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +40,7 @@ class Recipe:
     """How often colour is taken away."""
     blur_prob: float = 0.5
     """How often the view is blurred."""
-    blur_sigma_px: tuple[float, float] = (SMALLEST_BLUR_PX, 2.0)
+    blur_sigma_px: tuple[float, float] = (_SMALLEST_BLUR_PX, 2.0)
     """Standard deviation of the blur, in pixels of the finished view."""
     flip_prob: float = 0.5
     """How often left and right are exchanged."""
@@ -51,6 +50,37 @@ TRAIN_RECIPE = Recipe()
 """The four views that the student learns from."""
 PROBE_RECIPE = Recipe(scale=(0.08, 1.0), jitter_prob=0.0, grey_prob=0.0, blur_prob=0.0)
 """The views that the linear probe is trained on: crop and flip."""
+
+
+def training_recipe(
+    *,
+    crop_least: float,
+    jitter: float,
+    hue: float,
+    jitter_prob: float,
+    grey_prob: float,
+    blur: float,
+    blur_prob: float,
+) -> Recipe:
+    """Return the recipe of training views from the few numbers that people set.
+
+    Args:
+        crop_least: Least share of the region's area that a view keeps.
+        jitter: Largest change of brightness, contrast and saturation.
+        hue: Largest turn of the hue, in turns of the colour circle.
+        jitter_prob: How often colours are jittered.
+        grey_prob: How often colour is taken away.
+        blur: Largest standard deviation of the blur in pixels of the view.
+        blur_prob: How often the view is blurred.
+    """
+    return Recipe(
+        scale=(crop_least, 1.0),
+        jitter_prob=jitter_prob,
+        jitter=(jitter, jitter, jitter, hue),
+        grey_prob=grey_prob,
+        blur_prob=blur_prob,
+        blur_sigma_px=(_SMALLEST_BLUR_PX, blur),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from leadpp import __version__
 from leadpp.config.tree import AugmentConfig, Config, LossConfig
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
-from leadpp.data.transforms import SMALLEST_BLUR_PX, Recipe
+from leadpp.data.transforms import training_recipe
 from leadpp.data.views import EvalSet, TrainLoader, ViewSet, eval_loader, train_loader
 from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
 from leadpp.engine.plan import LoopPlan
@@ -102,18 +102,6 @@ def train(
             f"{device} has too little memory for a batch of {config.train.batch_size}; lower train.batch_size or "
             "input.size, or set train.precision bf16"
         ) from error
-
-
-def training_recipe(augment: AugmentConfig) -> Recipe:
-    """Return from what the parameters of the training views are drawn."""
-    return Recipe(
-        scale=(augment.crop_least, 1.0),
-        jitter_prob=augment.jitter_prob,
-        jitter=(augment.jitter, augment.jitter, augment.jitter, augment.hue),
-        grey_prob=augment.grey_prob,
-        blur_prob=augment.blur_prob,
-        blur_sigma_px=(SMALLEST_BLUR_PX, augment.blur),
-    )
 
 
 def _objective(loss: LossConfig) -> Objective:
@@ -253,7 +241,7 @@ def _loader(
         seed=config.seed,
         crop_boxes_xyxy=read_boxes(run / "boxes.parquet", records).crop_xyxy if sees_objects else None,
         views=views,
-        recipe=training_recipe(config.augment),
+        recipe=training_recipe(**dataclasses.asdict(config.augment)),
     )
     return train_loader(
         samples,

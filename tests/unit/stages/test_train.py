@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from leadpp.config import build_config
 from leadpp.data.index import ImageIndex, ImageRecord
-from leadpp.data.transforms import TRAIN_RECIPE, Recipe
+from leadpp.data.transforms import TRAIN_RECIPE, Recipe, training_recipe
 from leadpp.data.views import EvalSet, ViewSet
 from leadpp.engine.monitor import NeighbourMonitor
 from leadpp.engine.restore import load_student
@@ -23,7 +23,7 @@ from leadpp.errors import ArtifactError, CheckpointError, ConfigError, DataError
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import write_table
 from leadpp.models.learner import Learner
-from leadpp.stages.train import automatic_queue_size, train, training_recipe
+from leadpp.stages.train import automatic_queue_size, train
 from leadpp.text.prototypes import Prototypes, write_prototypes
 from tests.unit.tiny import WIDTH, TinyTeacher, save_tiny_network, tiny_prototypes
 
@@ -173,11 +173,11 @@ def test_what_training_does_not_see_may_change(run: Path, index: ImageIndex, bac
 
 
 def test_the_recipe_of_the_views_is_the_papers_unless_settings_change_it() -> None:
-    assert training_recipe(build_config().augment) == TRAIN_RECIPE
+    assert training_recipe(**dataclasses.asdict(build_config().augment)) == TRAIN_RECIPE
     changed = {"crop_least": 0.5, "jitter": 0.25, "hue": 0.05, "jitter_prob": 0.75} | {
         "grey_prob": 0.125, "blur": 1.5, "blur_prob": 0.375
     }  # fmt: skip
-    assert training_recipe(build_config({"augment": changed}).augment) == Recipe(
+    assert training_recipe(**dataclasses.asdict(build_config({"augment": changed}).augment)) == Recipe(
         scale=(0.5, 1.0), jitter_prob=0.75, jitter=(0.25, 0.25, 0.25, 0.05), grey_prob=0.125, blur_prob=0.375,
         blur_sigma_px=(0.1, 1.5),
     )  # fmt: skip

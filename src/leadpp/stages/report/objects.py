@@ -1,17 +1,18 @@
 """Sections of photographs: boxes over them, and the views that the student learns from."""
 
+import dataclasses
 from typing import Any
 
 import torch
 
 from leadpp.data.index import ImageRecord
+from leadpp.data.transforms import training_recipe
 from leadpp.data.views import SampleKey, ViewSet, read_photograph
 from leadpp.engine.pictures import Corners, Picture, overlay, shrink, view_picture
 from leadpp.functional.boxes import box_iou
 from leadpp.functional.objective import VIEW_NAMES
 from leadpp.stages.report.material import Absent, Bank, Material
 from leadpp.stages.report.wording import EN_DASH, decimals, percent
-from leadpp.stages.train import training_recipe
 
 _PHOTO_PX = 300
 _VIEW_PX = 132
@@ -52,7 +53,7 @@ def views(material: Material) -> dict[str, Any]:
         size=material.config.input.size,
         seed=material.config.seed,
         crop_boxes_xyxy=crops,
-        recipe=training_recipe(material.config.augment),
+        recipe=training_recipe(**dataclasses.asdict(material.config.augment)),
     )
     chosen = material.pick(material.config.report.samples, of=len(records), purpose="views")
     return {"cards": [_view_card(material, samples, index) for index in chosen], "has_boxes": crops is not None}
