@@ -182,6 +182,8 @@ class LossConfig:
     """Weight of keeping the neighbourhoods that the backbone saw in a batch before it learned; 0 does not keep them."""
     structure_temperature: float = 0.1
     """Divides the cosines between photographs where neighbourhoods are compared."""
+    structure_teacher: float = 0.0
+    """How much of these neighbourhoods is the teacher's opinion, times w_d, and not the first backbone's."""
     reduction: Literal["mean", "reference"] = "mean"
     """Means over the batch, or the reference's sums (beta / C, 0.001 alpha, divided by its number of processes)."""
     reference_beta: float = 20.0
@@ -210,6 +212,10 @@ class LossConfig:
         _require(self.contrastive_temperature > 0, "loss.contrastive_temperature must be above 0")
         _require(self.distillation_temperature > 0, "loss.distillation_temperature must be above 0")
         _require(self.structure_temperature > 0, "loss.structure_temperature must be above 0")
+        _require(
+            0 <= self.structure_teacher <= 1,
+            f"loss.structure_teacher must be from 0 to 1, got {self.structure_teacher}",
+        )
         _require(self.reference_world_size >= 1, "loss.reference_world_size must be at least 1")
         terms = ("global_global", "global_object", "object_object", "distillation", "alignment", "structure")
         for name in ("alpha", *terms):

@@ -17,7 +17,7 @@ from leadpp.functional.distillation import (
 )
 from leadpp.functional.gradcam import alignment_loss, grad_cam
 from leadpp.functional.objective import LossTerms, Objective, QueueName, TermName, ViewName
-from leadpp.functional.structure import structure_loss
+from leadpp.functional.structure import mix_neighbours, neighbour_distribution, structure_loss
 from leadpp.models.learner import Learner
 from leadpp.models.student import StudentOutput, update_key
 
@@ -227,7 +227,7 @@ def score_step(
         losses["alignment"] = alignment_loss(alignment.cam, alignment.attention, form=objective.alignment_form)
 
     if objective.uses("structure"):
-        losses["structure"] = _compare_structure(encode, temperature=objective.structure_temperature)
+        losses["structure"] = _compare_structure(encode, objective, lesson=lesson, trust=distill_weight)
 
     classes = len(lessons.prototypes) if lessons is not None else 0
     terms = LossTerms(losses=losses, contrast_weight=contrast_weight, distill_weight=distill_weight, classes=classes)
@@ -279,12 +279,18 @@ def _distribution(embedding: Tensor, lessons: Lessons, objective: Objective) -> 
     )
 
 
-def _compare_structure(encode: _Encoders, *, temperature: float) -> Tensor:
-    """Average over the encoded views what became of the neighbourhoods in each, (B,)."""
-    kept = [
-        structure_loss(seen.feature, encode.first_feature(view), temperature=temperature)
-        for view, seen in encode.queries.items()
-    ]
+def _compare_structure(encode: _Encoders, objective: Objective, *, lesson: Lesson | None, trust: Tensor) -> Tensor:
+    """Average over the encoded views how far each neighbourhood is from what it should be, (B,)."""
+    temperature = objective.structure_temperature
+    share = objective.structure_teacher * trust
+    kept = []
+    for view, seen in encode.queries.items():
+        with torch.no_grad():
+            target = neighbour_distribution(encode.first_feature(view), temperature=temperature)
+            if lesson is not None and objective.structure_teacher > 0:
+                taught = neighbour_distribution(lesson.embedding, temperature=temperature)
+                target = mix_neighbours(target, taught, share=share)
+        kept.append(structure_loss(seen.feature, target, temperature=temperature))
     return torch.stack(kept).mean(dim=0)
 
 

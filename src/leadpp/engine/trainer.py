@@ -41,6 +41,7 @@ _SINCE: dict[str, Any] = {
     "augment": {},
     "teacher_view": "augmented",
     "loss.structure": 0.0,
+    "loss.structure_teacher": 0.0,
     "train.backbone_rate": 1.0,
     "train.layer_decay": 1.0,
     "train.head_warmup_epochs": 0.0,
@@ -238,7 +239,7 @@ class Trainer:
     def _identity(self) -> dict[str, Any]:
         objective = {f"loss.{name}": value for name, value in dataclasses.asdict(self._objective).items()}
         if not self._objective.uses("structure"):
-            del objective["loss.structure_temperature"]
+            del objective["loss.structure_temperature"], objective["loss.structure_teacher"]
         settings = {f"train.{name}": getattr(self._loop, name) for name in _GROUPING}
         known = {name: value for name, value in sorted(self._metadata.items()) if name in _IDENTITY}
         return known | objective | settings

@@ -54,6 +54,8 @@ class Objective:
     """Divides the cosines with the prototypes."""
     structure_temperature: float = 0.1
     """Divides the cosines within the batch."""
+    structure_teacher: float = 0.0
+    """How much of the neighbourhoods to keep is the teacher's opinion, times w_d, and not the first backbone's."""
     contrast_weighting: Weighting = "entropy"
     """w_c: the squared entropy of the teacher, 1, or 0.5."""
     distill_weighting: Weighting = "entropy"

@@ -31,25 +31,37 @@ def neighbour_distribution(feature: Tensor, *, temperature: float) -> Distributi
     return Distribution(log_probs.exp(), log_probs)
 
 
-def structure_loss(feature: Tensor, first: Tensor, *, temperature: float) -> Tensor:
-    """KL between the neighbourhoods that a network saw at first and those it sees now, each among the batch.
+def mix_neighbours(first: Distribution, other: Distribution, *, share: Tensor) -> Distribution:
+    """Mix two opinions about the neighbourhood of each row.
+
+    Args:
+        first: Shape (B, B - 1).
+        other: Shape (B, B - 1).
+        share: How much the other counts in each row, shape (B,), from 0 to 1.
+    """
+    weight = share[:, None]
+    log_probs = torch.logaddexp(first.log_probs + (1 - weight).log(), other.log_probs + weight.log())
+    return Distribution(log_probs.exp(), log_probs)
+
+
+def structure_loss(feature: Tensor, target: Distribution, *, temperature: float) -> Tensor:
+    """KL between the neighbourhoods that there should be and those that a network sees, each among the batch.
 
     After probabilistic knowledge transfer (Passalis and Tefas, ECCV 2018), with cosines over a temperature in place of
     their kernel.
 
     Args:
-        feature: What the network makes of the views now, shape (B, F) with B >= 2.
-        first: What it made of the same views before it learned, shape (B, G); no gradient flows to it.
+        feature: What the network makes of the views, shape (B, F) with B >= 2.
+        target: Of the same rows, shape (B, B - 1): what the network saw before it learned, what another one sees, or a
+            mixture; no gradient flows to it.
         temperature: Divides the cosines; above 0.
 
     Returns:
-        Shape (B,), in nats; 0 where nothing changed but the directions as a whole.
+        Shape (B,), in nats.
 
     Raises:
         ValueError: Their rows are not as many, or there is one row only.
     """
-    if len(feature) != len(first):
-        raise ValueError(f"expected (B, F) and (B, G), got {tuple(feature.shape)} and {tuple(first.shape)}")
-    with torch.no_grad():
-        target = neighbour_distribution(first, temperature=temperature)
+    if len(feature) != len(target.probs):
+        raise ValueError(f"expected (B, F) and (B, B - 1), got {tuple(feature.shape)} and {tuple(target.probs.shape)}")
     return kl_divergence(target, neighbour_distribution(feature, temperature=temperature))
