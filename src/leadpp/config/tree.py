@@ -183,7 +183,7 @@ class LossConfig:
     structure_temperature: float = 0.1
     """Divides the cosines between photographs where neighbourhoods are compared."""
     structure_teacher: float = 0.0
-    """How much of these neighbourhoods is the teacher's opinion, times w_d, and not the first backbone's."""
+    """How much the teacher's opinion counts, times w_d, beside the first backbone's, in the view that both saw."""
     reduction: Literal["mean", "reference"] = "mean"
     """Means over the batch, or the reference's sums (beta / C, 0.001 alpha, divided by its number of processes)."""
     reference_beta: float = 20.0

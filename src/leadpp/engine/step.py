@@ -287,7 +287,7 @@ def _compare_structure(encode: _Encoders, objective: Objective, *, lesson: Lesso
     for view, seen in encode.queries.items():
         with torch.no_grad():
             target = neighbour_distribution(encode.first_feature(view), temperature=temperature)
-            if lesson is not None and objective.structure_teacher > 0:
+            if lesson is not None and objective.structure_teacher > 0 and view == objective.teacher_view():
                 taught = neighbour_distribution(lesson.embedding, temperature=temperature)
                 target = mix_neighbours(target, taught, share=share)
         kept.append(structure_loss(seen.feature, target, temperature=temperature))

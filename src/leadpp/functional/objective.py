@@ -55,7 +55,7 @@ class Objective:
     structure_temperature: float = 0.1
     """Divides the cosines within the batch."""
     structure_teacher: float = 0.0
-    """How much of the neighbourhoods to keep is the teacher's opinion, times w_d, and not the first backbone's."""
+    """How much the teacher's opinion counts, times w_d, beside the first backbone's, in the view that both saw."""
     contrast_weighting: Weighting = "entropy"
     """w_c: the squared entropy of the teacher, 1, or 0.5."""
     distill_weighting: Weighting = "entropy"
