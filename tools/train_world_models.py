@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -24,6 +24,8 @@ from tools.world_backbone import BackboneRecipe, make_backbone, save_backbone
 from tools.world_cards import write_cards
 from tools.world_clip import CONTEXT, ClipRecipe, make_clip, save_clip
 from tools.world_corpus import Corpus, draw_corpus, open_corpus
+from tools.world_finish import FinishRecipe, finish_texts, set_scale
+from tools.world_guide import embed_views, learn_guide
 from tools.world_words import encode, write_merges, write_texts
 
 _log = logging.getLogger("world")
@@ -55,6 +57,8 @@ class Plan:
     """How the backbone learns."""
     clip: ClipRecipe = field(default_factory=ClipRecipe)
     """How the two towers learn."""
+    finish: FinishRecipe = field(default_factory=FinishRecipe)
+    """How the text tower is finished."""
 
     def counts(self) -> list[int]:
         """Return the pictures of each species."""
@@ -71,7 +75,7 @@ def make_networks(out: Path, *, seed: int, plan: Plan, processes: int = 2) -> di
         processes: How many cores are used at a time.
 
     Returns:
-        Seconds that drawing, the backbone and the two towers took.
+        Seconds that drawing, the backbone, the two towers and the finish of the text tower took.
     """
     for name in ("world-backbone", "world-clip"):
         (out / name).mkdir(parents=True, exist_ok=True)
@@ -88,12 +92,11 @@ def make_networks(out: Path, *, seed: int, plan: Plan, processes: int = 2) -> di
     work = {"species": species, "boxes": corpus.boxes_xyxy, "seed": seed, "plan": plan, "times": times}
     child = context.Process(target=_backbone, args=(out,), kwargs=work)
     child.start()
-    _towers(out, corpus, seed=seed, plan=plan, alone=lambda: not child.is_alive(), cores=processes)
-    towers = time.perf_counter() - drawn
+    towers = _towers(out, corpus, seed=seed, plan=plan, alone=lambda: not child.is_alive(), cores=processes)
     child.join()
     if child.exitcode:
         raise RuntimeError(f"the backbone's process ended with exit code {child.exitcode}")
-    seconds = {"pictures": drawn - began, "world-backbone": times.get(), "world-clip": towers}
+    seconds = {"pictures": drawn - began, "world-backbone": times.get(), **towers}
     write_cards(out, seed=seed, plan=plan, seconds=seconds)
     return seconds
 
@@ -114,7 +117,9 @@ def _backbone(
     times.put(time.perf_counter() - began)
 
 
-def _towers(out: Path, corpus: Corpus, *, seed: int, plan: Plan, alone: Callable[[], bool], cores: int) -> None:
+def _towers(
+    out: Path, corpus: Corpus, *, seed: int, plan: Plan, alone: Callable[[], bool], cores: int
+) -> dict[str, float]:
     folder, began = out / "world-clip", time.perf_counter()
     texts = write_texts(corpus.species, variants=plan.variants, seed=seed)
     pieces = write_merges(folder / "bpe.txt.gz", [text for some in texts for text in some])
@@ -123,14 +128,48 @@ def _towers(out: Path, corpus: Corpus, *, seed: int, plan: Plan, alone: Callable
     torch.set_num_threads(1)
 
     def watch(step: int, clip: nn.Module, losses: dict[str, float]) -> None:
+        del clip
         if step % 50 == 0:
-            del clip
             told = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
             _log.info("world-clip step %d: %s, %.0f s", step, told, time.perf_counter() - began)
             torch.set_num_threads(cores if alone() else 1)
 
     clip = make_clip(corpus, tokens, pieces=pieces, recipe=plan.clip, seed=seed, watch=watch)
-    save_clip(clip, folder, pieces=pieces, image_tower=plan.clip.image_tower)
+    made = time.perf_counter()
+    finish(clip, out, corpus, seed=seed, plan=plan, watch=lambda step, losses: watch(step, clip, losses))
+    return {"world-clip": made - began, "finish": time.perf_counter() - made}
+
+
+def finish(
+    clip: nn.Module,
+    out: Path,
+    corpus: Corpus,
+    *,
+    seed: int,
+    plan: Plan,
+    watch: Callable[[int, dict[str, float]], None],
+) -> None:
+    """Give ``clip`` its last text tower and its temperature, and write its folder.
+
+    Args:
+        clip: Of :func:`tools.world_clip.make_clip`; its image tower is taken over.
+        out: Folder of the networks, with the merges of ``world-clip``.
+        corpus: The pictures that it learnt from.
+        seed: Decides what is drawn.
+        plan: How much of each.
+        watch: Called after each step with its number and losses.
+    """
+    folder, recipe = out / "world-clip", plan.finish
+    views = embed_views(clip, corpus, recipe=recipe.guide, seed=seed)
+    guide = learn_guide(views, corpus, recipe=recipe.guide, seed=seed)
+    done = finish_texts(clip, guide, merges=folder / "bpe.txt.gz", recipe=recipe, seed=seed, watch=watch)
+    strangers = draw_species(recipe.scale_species, seed=derive_seed(seed, "finish/strangers"), share="reserved")
+    counts = [recipe.scale_pictures] * len(strangers)
+    unmet = draw_corpus(out / "unmet.npy", strangers, counts=counts, seed=seed, size=plan.size, processes=1)
+    scale = set_scale(done, unmet, merges=folder / "bpe.txt.gz", recipe=recipe, seed=seed)
+    _log.info("world-clip finished with a scale of %.2f", scale)
+    pieces: Any = done.vocab_size
+    save_clip(done, folder, pieces=pieces, image_tower=plan.clip.image_tower, text=recipe.text)
 
 
 def _start_logging() -> None:

@@ -9,7 +9,18 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from leadpp.models.builtin import FILES
-from tools.world_measures import FAMILY, SEED, SPECIES, Exam, draw_exam, measure_backbone, measure_clip
+from tools.world_measures import (
+    DESCRIPTIONS,
+    FAMILY,
+    FURTHER_SEEDS,
+    SEED,
+    SPECIES,
+    Exam,
+    draw_exam,
+    measure_backbone,
+    measure_clip,
+    measure_zero_shot,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,7 +42,10 @@ _HOW = {
     "world-clip": (
         "Contrastive, at first among strangers and later in batches of whole families, on crops about the bird and "
         "whole pictures, with whole descriptions, parts of them and names alone. During training, and only then, both "
-        "towers also name the attributes through one shared linear layer."
+        "towers also name the attributes through one shared linear layer. The text tower of that training is then "
+        "replaced: with the image tower fixed, a linear map learns where among the pictures a set of told attributes "
+        "belongs, and a larger text tower learns to put fresh texts, short ones first, where that map puts what they "
+        "tell. At last the temperature is fitted on reserved species that took no part before."
     ),
 }
 _LOADING = {
@@ -63,6 +77,10 @@ def write_cards(out: Path, *, seed: int, plan: "DataclassInstance", seconds: Map
             "check": draw_exam(Path(scratch) / "check.npy", per_species=CHECKED),
             "measured": draw_exam(Path(scratch) / "measured.npy", per_species=MEASURED),
         }
+        further = {
+            number: draw_exam(Path(scratch) / f"{number}.npy", per_species=MEASURED, seed=number)
+            for number in FURTHER_SEEDS
+        }
         for name, needed in FILES.items():
             card = {
                 "kind": "network-card",
@@ -72,6 +90,10 @@ def write_cards(out: Path, *, seed: int, plan: "DataclassInstance", seconds: Map
                 "sha256": {file: sha256(out / name / file) for file in needed},
                 **{key: _measure(name, out / name, exam) for key, exam in exams.items()},
             }
+            if name == "world-clip":
+                card["further_seeds"] = {
+                    str(number): measure_zero_shot(f"local-dir:{out / name}", exam) for number, exam in further.items()
+                }
             text = json.dumps(card, indent=1)
             (out / name / "card.json").write_text(text + "\n", encoding="utf-8")
             (out / name / "CARD.md").write_text(_page(card), encoding="utf-8")
@@ -94,19 +116,35 @@ def _page(card: Mapping[str, Any]) -> str:
         f"# {name}",
         _PURPOSE[name],
         f"- Made by `python -m tools.train_world_models OUT --seed {made['seed']}` on two cores: drawing "
-        f"{minutes['pictures']} minutes, training {minutes[name]} minutes (both networks side by side).\n"
+        f"{minutes['pictures']} minutes, training {minutes[name]} minutes (both networks side by side)"
+        f"{_finished(name, minutes)}.\n"
         f"- Made from: {_used(name, made)}, all of the reserved share of attribute combinations, which no user's world "
         "draws from.\n"
         f"- How: {_HOW[name]}\n"
         f"- Load it with {_LOADING[name]}.\n"
         "- Stored in half precision. Licence: MIT. Digests of the files: `card.json`.",
         f"## Measured\n\nOn {SPECIES} open species of seed {SEED} in families of {FAMILY} look-alikes, "
-        f"{MEASURED} pictures each; `whole` pictures, and the square about the bird (`crop`). Chance is 1/{SPECIES}.",
+        f"{MEASURED} pictures each; `whole` pictures, and the square about the bird (`crop`). Chance is 1/{SPECIES}."
+        f"{_ways(name)}",
         _table(("figure", "value"), figures),
+        *_worlds(card),
         *_calibration(measured),
         f"## Limits\n\n{_LIMITS}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _finished(name: str, minutes: Mapping[str, float]) -> str:
+    return f", the last text tower {minutes['finish']} minutes" if name == "world-clip" else ""
+
+
+def _ways(name: str) -> str:
+    if name == "world-backbone":
+        return ""
+    return (
+        f" `zero_shot` is by one description a species, `three_texts` by the mean of the unit vectors of "
+        f"{DESCRIPTIONS}, `names_only` by the name."
+    )
 
 
 def _used(name: str, made: Mapping[str, Any]) -> str:
@@ -114,7 +152,23 @@ def _used(name: str, made: Mapping[str, Any]) -> str:
     if name == "world-backbone":
         return f"{known} species, {pictures:,} pictures, {made['backbone']['epochs']} epochs"
     pictures += made["further"] * made["further_pictures"]
-    return f"{known + made['further']:,} species, {pictures:,} pictures, {made['clip']['steps']:,} batches"
+    finish = made["finish"]
+    texts = finish["easy_steps"] * finish["easy_species"] + finish["steps"] * finish["species"]
+    return (
+        f"{known + made['further']:,} species, {pictures:,} pictures, {made['clip']['steps']:,} batches, and {texts:,} "
+        "texts without pictures"
+    )
+
+
+def _worlds(card: Mapping[str, Any]) -> list[str]:
+    """Tabulate the zero-shot accuracies of all measured seeds."""
+    if "further_seeds" not in card:
+        return []
+    worlds = {str(SEED): card["measured"], **card["further_seeds"]}
+    keys = [f"{way}_{kind}" for kind in ("crop", "whole") for way in ("zero_shot", "three_texts", "names_only")]
+    rows = [(number, *(f"{found[key]:.3f}" for key in keys)) for number, found in worlds.items()]
+    means = [f"{sum(found[key] for found in worlds.values()) / len(worlds):.3f}" for key in keys]
+    return ["Zero-shot in worlds of several seeds:", _table(("seed", *keys), [*rows, ("mean", *means)])]
 
 
 def _calibration(measured: Mapping[str, Any]) -> list[str]:

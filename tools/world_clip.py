@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,16 @@ class ClipRecipe:
     image_tower: str = IMAGE_TOWER
 
 
-def clip_config(*, pieces: int, image_tower: str = IMAGE_TOWER) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextSize:
+    """How large the text tower is."""
+
+    width: int = 128
+    heads: int = 4
+    layers: int = 2
+
+
+def clip_config(*, pieces: int, image_tower: str = IMAGE_TOWER, text: TextSize | None = None) -> dict[str, Any]:
     """Return the open_clip configuration of the network."""
     return {
         "model_cfg": {
@@ -61,9 +70,7 @@ def clip_config(*, pieces: int, image_tower: str = IMAGE_TOWER) -> dict[str, Any
             "text_cfg": {
                 "context_length": CONTEXT,
                 "vocab_size": pieces,
-                "width": 128,
-                "heads": 4,
-                "layers": 2,
+                **asdict(text or TextSize()),
                 "tokenizer_kwargs": {"bpe_path": "bpe.txt.gz"},
             },
         },
@@ -242,7 +249,7 @@ def make_clip(
     return trained
 
 
-def save_clip(clip: nn.Module, folder: Path, *, pieces: int, image_tower: str) -> None:
+def save_clip(clip: nn.Module, folder: Path, *, pieces: int, image_tower: str, text: TextSize | None = None) -> None:
     """Write weights in half precision, and the configuration, as open_clip reads them."""
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
@@ -250,5 +257,5 @@ def save_clip(clip: nn.Module, folder: Path, *, pieces: int, image_tower: str) -
     }
     save_file(tensors, folder / "open_clip_model.safetensors")
     (folder / "open_clip_model.safetensors").chmod(0o644)  # safetensors lets nobody else read it
-    config = clip_config(pieces=pieces, image_tower=image_tower)
+    config = clip_config(pieces=pieces, image_tower=image_tower, text=text)
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -18,6 +18,10 @@ from tools.world_views import cut, square_regions
 
 SPECIES, SEED, FAMILY = 40, 0, 5
 """Of the measured world; its seed is one of those that are for tuning, not for reporting."""
+FURTHER_SEEDS = (1, 2, 3)
+"""Of further such worlds, as one world's species may be easier to read about than another's."""
+DESCRIPTIONS = 3
+"""Of each species, where the mean of several is measured."""
 _SIZE = 96
 _BATCH = 128
 
@@ -32,19 +36,26 @@ class Exam:
     """Species of each picture, (N,)."""
     descriptions: tuple[str, ...]
     """One a species, with its name, as a world's folder has them."""
+    further: tuple[tuple[str, ...], ...]
+    """Further descriptions: for each variant, one a species."""
     names: tuple[str, ...]
     """In the sentence that names alone are put into."""
 
 
-def draw_exam(path: Path, *, per_species: int, size: int = 128, processes: int = 1) -> Exam:
-    """Draw the measured world into the array file ``path``."""
-    species = draw_species(SPECIES, seed=SEED)
-    corpus = draw_corpus(path, species, counts=[per_species] * SPECIES, seed=SEED, size=size, processes=processes)
-    names = species_names(species, seed=SEED)
+def draw_exam(path: Path, *, per_species: int, seed: int = SEED, size: int = 128, processes: int = 1) -> Exam:
+    """Draw the measured world, or that of another seed, into the array file ``path``."""
+    species = draw_species(SPECIES, seed=seed)
+    corpus = draw_corpus(path, species, counts=[per_species] * SPECIES, seed=seed, size=size, processes=processes)
+    names = species_names(species, seed=seed)
+    first, *further = (
+        tuple(describe(one, name=name, seed=seed, variant=number) for one, name in zip(species, names, strict=True))
+        for number in range(DESCRIPTIONS)
+    )
     return Exam(
         views={kind: squeezed(corpus, kind=kind) for kind in ("whole", "crop")},
         labels=corpus.labels,
-        descriptions=tuple(describe(one, name=name, seed=SEED) for one, name in zip(species, names, strict=True)),
+        descriptions=first,
+        further=tuple(further),
         names=tuple(f"a photo of a {name}." for name in names),
     )
 
@@ -77,26 +88,53 @@ def measure_backbone(name: str, exam: Exam) -> dict[str, float]:
 def measure_clip(name: str, exam: Exam) -> dict[str, Any]:
     """Return zero-shot accuracies on whole pictures and crops, Rank-1 of the image tower, and its calibration.
 
+    ``zero_shot`` is by one description a species, ``three_texts`` by the mean of several, ``names_only`` by the name.
+
     Args:
         name: As in settings, for instance ``"builtin:world-clip"``.
         exam: Pictures and texts.
     """
     teacher: Any = load_teacher(model=name)
-    texts, names = teacher.encode_texts(exam.descriptions), teacher.encode_texts(exam.names)
+    texts, names, several = _read(teacher, exam)
     own = 1 / float(teacher.clip.logit_scale.exp())
     answer: dict[str, Any] = {"own_temperature": round(own, 5)}
     for kind, pixels in exam.views.items():
         images = _in_batches(teacher.encode_images, pixels)
         guess = (images @ texts.T).argmax(dim=1)
         answer[f"zero_shot_{kind}"] = round(_share(guess == exam.labels), 4)
+        answer[f"three_texts_{kind}"] = _zero_shot(images, several, exam)
         answer[f"family_{kind}"] = round(_share(guess // FAMILY == exam.labels // FAMILY), 4)
-        answer[f"names_only_{kind}"] = round(_share((images @ names.T).argmax(dim=1) == exam.labels), 4)
+        answer[f"names_only_{kind}"] = _zero_shot(images, names, exam)
         answer[f"rank1_{kind}"] = round(rank1(images, exam.labels), 4)
         answer[f"knn_{kind}"] = round(knn(images, exam.labels), 4)
         answer[f"calibration_{kind}"] = [
             reliability(images @ texts.T, exam.labels, temperature=temperature) for temperature in (0.01, 0.02, own)
         ]
     return answer
+
+
+def measure_zero_shot(name: str, exam: Exam) -> dict[str, float]:
+    """Return the zero-shot accuracies alone, by one description, by the mean of several, and by names.
+
+    Args:
+        name: As in settings.
+        exam: Pictures and texts.
+    """
+    teacher: Any = load_teacher(model=name)
+    texts = dict(zip(("zero_shot", "names_only", "three_texts"), _read(teacher, exam), strict=True))
+    images = {kind: _in_batches(teacher.encode_images, pixels) for kind, pixels in exam.views.items()}
+    return {f"{way}_{kind}": _zero_shot(images[kind], rows, exam) for way, rows in texts.items() for kind in images}
+
+
+def _read(teacher: Any, exam: Exam) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+    """Embed one description a species, its name, and the mean of several descriptions; each (C, D)."""
+    first = teacher.encode_texts(exam.descriptions)
+    every = torch.stack([first, *(teacher.encode_texts(some) for some in exam.further)])
+    return first, teacher.encode_texts(exam.names), F.normalize(every.mean(dim=0), dim=1)
+
+
+def _zero_shot(images: Tensor, texts: Tensor, exam: Exam) -> float:
+    return round(_share((images @ texts.T).argmax(dim=1) == exam.labels), 4)
 
 
 def reliability(cosines: Tensor, labels: Tensor, *, temperature: float) -> dict[str, Any]:

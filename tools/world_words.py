@@ -16,7 +16,8 @@ from leadpp.world.attributes import Species
 from leadpp.world.describing import describe
 from leadpp.world.families import species_names
 
-_TEMPLATES = ("{}", "{}.", "a photo of a {}.", "a photo of a {}, a type of bird.", "a photo of the {}.", "a {}")
+TEMPLATES = ("{}", "{}.", "a photo of a {}.", "a photo of a {}, a type of bird.", "a photo of the {}.", "a {}")
+"""Into which names alone are put."""
 _NAMED, _NAMELESS, _SHORT = 0.5, 0.15, 0.22
 """Shares of whole descriptions with a name, whole descriptions without one, and some sentences of one; the rest are
 names. People give whole texts, parts of one, or names alone, and a teacher must have heard them all."""
@@ -61,7 +62,7 @@ def _one_text(species: Species, name: str, *, seed: int, variant: int) -> str:
         sentences = text.split(". ")
         keep = torch.randperm(len(sentences), generator=generator)[: 1 + int(3 * torch.rand((), generator=generator))]
         return ". ".join(sentences[place].rstrip(".") for place in keep.sort().values) + "."
-    return _TEMPLATES[int(torch.randint(len(_TEMPLATES), (), generator=generator))].format(name)
+    return TEMPLATES[int(torch.randint(len(TEMPLATES), (), generator=generator))].format(name)
 
 
 def write_merges(path: Path, texts: Sequence[str]) -> int:
