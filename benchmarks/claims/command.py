@@ -23,7 +23,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     world.add_argument("--species", type=int, default=40)
     world.add_argument("--per-species", type=int, default=50)
     world.add_argument("--size", type=int, default=128, help="side of its pictures in pixels")
-    world.add_argument("--descriptions-each", type=int, default=3, metavar="N", help="descriptions of each species")
+    world.add_argument("--descriptions-each", type=int, default=1, metavar="N", help="descriptions of each species")
     other = parser.add_argument_group("another folder, other networks and settings")
     other.add_argument("--data", type=Path, help="a folder with train/CLASS and test/CLASS in place of worlds")
     other.add_argument(

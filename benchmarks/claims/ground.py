@@ -38,7 +38,7 @@ class Source:
     """Pictures of each."""
     size: int = 128
     """Their side in pixels."""
-    descriptions_each: int = 3
+    descriptions_each: int = 1
     """Descriptions of each species of a world."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of all rows, for instance ``{"networks": "world"}``."""

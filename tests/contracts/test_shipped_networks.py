@@ -62,7 +62,7 @@ def test_the_two_towers_are_as_good_as_their_card_says(exam: Exam) -> None:
 
 def test_zero_shot_is_neither_weak_nor_saturated() -> None:
     worlds = [card("world-clip")["measured"], *card("world-clip")["further_seeds"].values()]
-    assert all(0.35 <= world["zero_shot_crop"] <= 0.70 for world in worlds)
+    assert all(0.35 <= world["zero_shot_crop"] <= 0.65 for world in worlds)
     assert sum(world["zero_shot_crop"] for world in worlds) / len(worlds) > 0.45
     assert sum(world["zero_shot_whole"] for world in worlds) / len(worlds) > 0.40
 

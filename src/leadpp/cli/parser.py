@@ -122,7 +122,7 @@ def world_parser() -> LineParser:
         ("--per-species", 50, "photographs of each, half for training and half for testing"),
         ("--size", 128, "width and height of a photograph in pixels, at least 32"),
         ("--seed", 0, "decides species, names, descriptions and photographs"),
-        ("--descriptions", 3, "descriptions of each species, at least 1"),
+        ("--descriptions", 1, "descriptions of each species, at least 1"),
         ("--workers", -1, "drawing processes; 0 draws in this one, -1 takes one less than the cores"),
     ):
         parser.add_argument(flag, type=int, default=default, metavar="N", help=f"{text}. Default: {default}")

@@ -57,7 +57,7 @@ def make_world(
     per_species: int,
     size: int,
     seed: int,
-    descriptions: int = 3,
+    descriptions: int = 1,
     correlate: float = 0.0,
     overwrite: bool = False,
     workers: int = 0,
