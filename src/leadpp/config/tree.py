@@ -140,6 +140,15 @@ class TeacherConfig:
     view: Literal["augmented", "clean"] = "augmented"
     """What the teacher is asked about in training: the student's own augmented view (the paper), or the object as it
     is, once for each photograph; its answers are then kept, and a step costs no forward of the teacher."""
+    neighbours: int = 0
+    """With `view: clean`: each answer is moved halfway towards those about so many photographs most like it."""
+    balance: float = 0.0
+    """With `view: clean`: how much of the teacher's preference for some classes over all photographs is taken out,
+    from 0 to 1; 1 has it name all classes equally often."""
+
+    def __post_init__(self) -> None:
+        _require(self.neighbours >= 0, f"teacher.neighbours must be 0 or more, got {self.neighbours}")
+        _require(0 <= self.balance <= 1, f"teacher.balance must be from 0 to 1, got {self.balance}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

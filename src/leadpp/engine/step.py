@@ -59,6 +59,8 @@ class Lessons:
     remembered: Tensor | None = None
     """What the teacher made of one fixed view of each training photograph, shape (N, D), unit rows; it then is not
     asked about augmented views."""
+    offsets: Tensor | None = None
+    """What is taken from the teacher's logit of each class, its favourites, shape (C,); not from the student's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +161,7 @@ class _Encoders:
             else:
                 with self._autocast():
                     embedding = lessons.teacher.encode_images(self._views[objective.teacher_view()])
-            seen = _distribution(embedding.float(), lessons, objective)
+            seen = _distribution(embedding.float(), lessons, objective, offsets=lessons.offsets)
             entropy = normalized_entropy(seen, form=objective.log_form)
         return Lesson(embedding=embedding.float(), distribution=seen, entropy=entropy)
 
@@ -273,9 +275,15 @@ def _contrast(
     return pairs, {name: key for name, key in keys.items() if name not in pushed}
 
 
-def _distribution(embedding: Tensor, lessons: Lessons, objective: Objective) -> Distribution:
+def _distribution(
+    embedding: Tensor, lessons: Lessons, objective: Objective, *, offsets: Tensor | None = None
+) -> Distribution:
     return prototype_distribution(
-        embedding, lessons.prototypes, temperature=objective.distillation_temperature, form=objective.log_form
+        embedding,
+        lessons.prototypes,
+        temperature=objective.distillation_temperature,
+        form=objective.log_form,
+        offsets=offsets,
     )
 
 

@@ -22,7 +22,12 @@ class Distribution:
 
 
 def prototype_distribution(
-    embedding: Tensor, prototypes: Tensor, *, temperature: float, form: LogForm = "log-softmax"
+    embedding: Tensor,
+    prototypes: Tensor,
+    *,
+    temperature: float,
+    form: LogForm = "log-softmax",
+    offsets: Tensor | None = None,
 ) -> Distribution:
     """Turn cosines with the prototypes into probabilities, softmax(embedding P^T / temperature).
 
@@ -32,8 +37,12 @@ def prototype_distribution(
         temperature: Divides the cosines; above 0. The reference takes 0.02.
         form: ``log-softmax`` is finite for any cosines. ``softmax-log`` is the reference's: the logarithm of a
             probability that has underflowed is minus infinity (in float32 from a cosine gap of about 1.7 at 0.02).
+        offsets: Taken from the logit of each class, shape (C,); see
+            :func:`~leadpp.functional.consensus.balance_offsets`.
     """
     logits = embedding @ prototypes.T / temperature
+    if offsets is not None:
+        logits = logits - offsets
     if form == "softmax-log":
         probs = logits.softmax(dim=1)
         return Distribution(probs, probs.log())

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from leadpp import __version__
-from leadpp.config.tree import AugmentConfig, Config, LossConfig
+from leadpp.config.tree import AugmentConfig, Config, LossConfig, TeacherConfig
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.transforms import training_recipe
 from leadpp.data.views import EvalSet, TrainLoader, ViewSet, eval_loader, train_loader
+from leadpp.engine.lessons import Consensus, remember_answers
 from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.restore import describe_student
@@ -74,7 +75,7 @@ def train(
         lessons = _lessons(prototypes, config, device)
         if config.teacher.view == "clean":
             samples = _clean_views(records, objective, index=index, run=run, config=config)
-            lessons = remember_answers(lessons, samples, config=config, device=device, progress=progress)
+            lessons = _remember(lessons, samples, config=config, device=device, progress=progress)
     learner = _learner(config, objective, prototypes, photographs=len(records)).to(device)
     trainer = Trainer(
         learner,
@@ -179,21 +180,17 @@ def _clean_views(
     )
 
 
-@torch.no_grad()
-def remember_answers(
+def _remember(
     lessons: Lessons, samples: EvalSet, *, config: Config, device: torch.device, progress: Progress
 ) -> Lessons:
-    """Ask the teacher about the fixed view of each photograph, once.
-
-    Returns:
-        The same lessons with what the teacher answered, in the order of the samples.
-    """
     loader = eval_loader(samples, batch_size=config.evaluate.batch_size, workers=worker_count(config.input.workers))
-    answers = [
-        lessons.teacher.encode_images(batch["image"].to(device)).float()
-        for batch in progress.track(loader, total=len(samples), what="ask the teacher", size=lambda b: len(b["index"]))
-    ]
-    return dataclasses.replace(lessons, remembered=torch.cat(answers))
+    return remember_answers(
+        lessons,
+        progress.track(loader, total=len(samples), what="ask the teacher", size=lambda batch: len(batch["index"])),
+        device=device,
+        consensus=Consensus(neighbours=config.teacher.neighbours, balance=config.teacher.balance),
+        temperature=config.loss.distillation_temperature,
+    )
 
 
 def _learner(config: Config, objective: Objective, prototypes: Prototypes | None, *, photographs: int) -> Learner:
@@ -291,7 +288,7 @@ def _metadata(
         "class_count": len(prototypes.vectors) if prototypes else 0,
         "prototypes": _digest(prototypes.vectors.tolist()) if prototypes else None,
         "teacher": teacher if prototypes else None,
-        "teacher_view": config.teacher.view if prototypes else "augmented",
+        "teacher_view": _teaching(config.teacher) if prototypes else "augmented",
         "fingerprint": _digest([(record.path, record.checksum, record.cut_bottom_px) for record in records]),
         "code_version": __version__,
     }
@@ -301,6 +298,13 @@ def _changes(augment: AugmentConfig) -> dict[str, float]:
     """Return in what the views differ from the paper's."""
     paper = dataclasses.asdict(AugmentConfig())
     return {name: value for name, value in dataclasses.asdict(augment).items() if value != paper[name]}
+
+
+def _teaching(teacher: TeacherConfig) -> str:
+    """Say what of the teacher's answers is learnt from."""
+    if teacher.view == "augmented":
+        return "augmented"
+    return f"clean, {teacher.neighbours} neighbours, balance {teacher.balance}"
 
 
 def _digest(content: object) -> str:

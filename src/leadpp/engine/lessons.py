@@ -1,0 +1,53 @@
+"""Asking the teacher once about every photograph, and what its answers together say of each."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from leadpp.engine.neighbours import nearest
+from leadpp.engine.step import Lessons
+from leadpp.functional.consensus import agree_with_neighbours, balance_offsets
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Consensus:
+    """What is made of the teacher's answers before anyone learns from them."""
+
+    neighbours: int = 0
+    """How many nearest photographs each answer is moved towards; 0 leaves the answers as they are."""
+    balance: float = 0.0
+    """How much of the teacher's preference for some classes is taken out, from 0 to 1."""
+
+
+@torch.no_grad()
+def remember_answers(
+    lessons: Lessons,
+    batches: Iterable[dict[str, Tensor]],
+    *,
+    device: torch.device,
+    consensus: Consensus,
+    temperature: float,
+) -> Lessons:
+    """Ask the teacher about one fixed view of each photograph, once.
+
+    Args:
+        lessons: Teacher and prototypes.
+        batches: ``image``, uint8 (B, 3, S, S), of all photographs in their order.
+        device: Where the teacher is.
+        consensus: What is made of the answers.
+        temperature: Divides the cosines with the prototypes.
+
+    Returns:
+        The same lessons with what is to be remembered.
+    """
+    answers = torch.cat([lessons.teacher.encode_images(batch["image"].to(device)).float() for batch in batches])
+    if consensus.neighbours > 0 and len(answers) > 1:
+        blocks = [*nearest(answers, k=consensus.neighbours)]
+        cosines, places = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+        answers = agree_with_neighbours(answers, places, cosines)
+    offsets = None
+    if consensus.balance > 0:
+        offsets = consensus.balance * balance_offsets(answers, lessons.prototypes, temperature=temperature)
+    return dataclasses.replace(lessons, remembered=answers, offsets=offsets)
