@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from leadpp.config import PRESETS
+
 Kind = Literal["trained", "frozen", "teacher", "supervised"]
 Boxes = Literal["found", "whole", "true"]
 Words = Literal["descriptions", "names", "wrong", "random", "none"]
@@ -75,27 +77,27 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="moco",
         title="MoCo",
-        meaning="MoCo v2: contrast of two whole views alone.",
+        meaning="The contrast of two whole views alone, trained as carefully as LEAD++: same views, rates and blend.",
         settings={"preset": "moco"},
         words="none",
     ),
     Row(
         name="contrast",
         title="contrast with boxes, no teacher",
-        meaning="The three contrasts and the alignment of LEAD++ with w_c = 1; nobody is asked.",
+        meaning="The three contrasts, alignment and neighbourhoods of LEAD++ with w_c = 1; nobody is asked.",
         settings={"teacher": {"use": "no"}},
         words="none",
     ),
     Row(
         name="distillation",
         title="distillation alone",
-        meaning="The teacher's opinion of the object view with w_d = 1; no contrast, no alignment.",
-        settings={"loss": {"alpha": 0.0, "distill_weighting": "one"}},
+        meaning="The teacher's opinion of the object with w_d = 1; neither contrast nor alignment nor neighbourhoods.",
+        settings={"loss": {"alpha": 0.0, "distill_weighting": "one", "structure": 0.0}},
     ),
     Row(
         name="lead",
         title="LEAD",
-        meaning="One context: contrast and distillation on whole views alone, weighted by entropy.",
+        meaning="One context: contrast and distillation on whole views, weighted by entropy; trained as LEAD++ is.",
         settings={"preset": "lead"},
     ),
     Row(
@@ -121,6 +123,24 @@ ROWS: tuple[Row, ...] = (
         title="LEAD++ without attention alignment",
         meaning="LEAD++ whose attention is not aligned with the Grad-CAM of the object term.",
         settings={"loss": {"alignment": 0.0}},
+    ),
+    Row(
+        name="no-structure",
+        title="LEAD++ without neighbourhoods",
+        meaning="LEAD++ that keeps no neighbourhoods, neither the first backbone's nor the teacher's.",
+        settings={"loss": {"structure": 0.0}},
+    ),
+    Row(
+        name="raw-answers",
+        title="LEAD++ with the teacher's raw answers",
+        meaning="LEAD++ whose teacher's answers are neither averaged with their neighbours' nor balanced.",
+        settings={"teacher": {"neighbours": 0, "balance": 0.0}},
+    ),
+    Row(
+        name="strong-views",
+        title="LEAD++ with the views of MoCo v2",
+        meaning="LEAD++ on views that MoCo v2 learns from: smaller crops, changed colours, grey, more blur.",
+        settings={"augment": PRESETS["paper"]["augment"]},
     ),
     Row(
         name="true-boxes",
@@ -152,9 +172,13 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="paper",
         title="`paper`",
-        meaning="The reference's forms of losses, keys and queues and its rate, at the world's picture size, epochs, "
-        "batch and boxes; its queue is scaled to the world.",
-        settings={"preset": "paper", "train": {"learning_rate": 0.02, "queue_size": PAPER_QUEUE}},
+        meaning="The reference's forms of losses, keys, queues and views, its rate and temperatures, on the world's pictures, "
+        "epochs, batch and boxes; the queue is scaled to the world.",
+        settings={
+            "preset": "paper",
+            "loss": {"distillation_temperature": 0.02},
+            "train": {"learning_rate": 0.02, "queue_size": PAPER_QUEUE},
+        },
     ),
     Row(
         name="supervised",

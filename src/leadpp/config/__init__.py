@@ -3,7 +3,6 @@
 from leadpp.config.reader import (
     NETWORKS,
     PRESETS,
-    TUNED,
     OptionField,
     build_config,
     merge_settings,
@@ -17,7 +16,6 @@ from leadpp.config.tree import Config
 __all__ = [
     "NETWORKS",
     "PRESETS",
-    "TUNED",
     "Config",
     "OptionField",
     "build_config",

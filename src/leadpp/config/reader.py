@@ -25,7 +25,13 @@ T = TypeVar("T")
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "lead++": {},
     "lead": {
-        "loss": {"global_object": 0.0, "object_object": 0.0, "alignment": 0.0, "distill_view": "global"},
+        "loss": {
+            "global_object": 0.0,
+            "object_object": 0.0,
+            "alignment": 0.0,
+            "structure": 0.0,
+            "distill_view": "global",
+        },
     },
     "moco": {
         "teacher": {"use": "no"},
@@ -34,6 +40,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "object_object": 0.0,
             "alignment": 0.0,
             "distillation": 0.0,
+            "structure": 0.0,
             "contrast_weighting": "one",
         },
     },
@@ -49,11 +56,30 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "threshold": 0.0,
             "size": 448,
         },
+        "augment": {
+            "crop_least": 0.2,
+            "jitter": 0.4,
+            "hue": 0.1,
+            "jitter_prob": 0.8,
+            "grey_prob": 0.2,
+            "blur": 2.0,
+            "blur_prob": 0.5,
+        },
         "text": {"long_text": "cut"},
-        "teacher": {"normalization": "imagenet"},
-        "student": {"attention_scaling": "batch"},
-        "loss": {"reduction": "reference", "log_form": "softmax-log", "alignment_form": "reference"},
+        "teacher": {"normalization": "imagenet", "view": "augmented", "neighbours": 0, "balance": 0.0},
+        "student": {"attention_scaling": "batch", "batchnorm": "train"},
+        "loss": {
+            "structure": 0.0,
+            "structure_teacher": 0.0,
+            "distill_view": "object",
+            "reduction": "reference",
+            "log_form": "softmax-log",
+            "alignment_form": "reference",
+        },
         "train": {
+            "clip_norm": 0.0,
+            "head_warmup_epochs": 0.0,
+            "blend": 1.0,
             "schedule": "cosine-epoch",
             "key_momentum": 0.999,
             "key_update": "forward",
@@ -79,23 +105,13 @@ NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
             "threshold": 0.1,
         },
         "teacher": {"model": "builtin:world-clip"},
-        "student": {"backbone": "builtin:world-backbone", "batchnorm": "eval"},
-        "train": {"epochs": 6, "batch_size": 32, "clip_norm": 1.0, "precision": "auto"},
+        "student": {"backbone": "builtin:world-backbone"},
+        "loss": {"distillation_temperature": 0.05},
+        "train": {"epochs": 6, "batch_size": 32, "precision": "auto"},
     },
 }
-"""What each set of shipped networks sets over any preset: names, sizes, lengths, precision, and how BatchNorm is
-kept sane.
-
-Nothing of the method stands here, so that a preset remains what its name says.
-"""
-
-TUNED: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
-    ("lead++", "world"): {
-        "loss": {"distillation_temperature": 0.05, "structure": 1.0},
-        "train": {"head_warmup_epochs": 1.0},
-    },
-}
-"""What a preset has besides with a set of shipped networks: settings of the method that were found for the two."""
+"""What each set of shipped networks sets over any preset: their names, sizes, a length of training and a precision that
+suit them, and the temperature of the teacher, which is its own and not CLIP's."""
 
 
 _KIND_WORDS: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -123,7 +139,7 @@ def option_fields() -> list[OptionField]:
 def build_config(*layers: Mapping[str, Any]) -> Config:
     """Build the tree from nested mappings; later ones go over earlier ones, and all over the preset they name.
 
-    The networks that they name stand between, and over those what the preset has with them: under every layer.
+    The networks that they name stand between.
 
     Args:
         layers: Mappings as YAML gives them, for instance the file's and the command line's.
@@ -133,8 +149,7 @@ def build_config(*layers: Mapping[str, Any]) -> Config:
     """
     preset = _word("preset", PRESETS, layers, usual="lead++")
     networks = _word("networks", NETWORKS, layers, usual="")
-    under = (PRESETS[preset], NETWORKS[networks], TUNED.get((preset, networks), {}))
-    return _build(Config, merge_settings(*under, *layers), ())
+    return _build(Config, merge_settings(PRESETS[preset], NETWORKS[networks], *layers), ())
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

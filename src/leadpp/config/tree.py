@@ -32,21 +32,24 @@ class InputConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AugmentConfig:
-    """How much the training views differ from their photograph; the defaults are the paper's (MoCo v2)."""
+    """How much the training views differ from their photograph.
 
-    crop_least: float = 0.2
+    The defaults keep colours and most of the object, which tell look-alikes apart; `paper` has those of MoCo v2.
+    """
+
+    crop_least: float = 0.4
     """Least share of the photograph's or object's area that a view keeps; the most is all of it."""
-    jitter: float = 0.4
+    jitter: float = 0.15
     """Largest change of brightness, contrast and saturation, as a share."""
-    hue: float = 0.1
+    hue: float = 0.0
     """Largest turn of the hue, in turns of the colour circle."""
     jitter_prob: float = 0.8
     """How often colours are jittered."""
-    grey_prob: float = 0.2
+    grey_prob: float = 0.0
     """How often colour is taken away."""
-    blur: float = 2.0
+    blur: float = 1.0
     """Largest standard deviation of the blur, in pixels of the finished view; the least is 0.1."""
-    blur_prob: float = 0.5
+    blur_prob: float = 0.2
     """How often the view is blurred."""
 
     def __post_init__(self) -> None:
@@ -137,12 +140,12 @@ class TeacherConfig:
     """`package.module:function` that returns a teacher of one's own; replaces model and pretrained."""
     normalization: Literal["own", "imagenet"] = "own"
     """Pixel statistics that the teacher is fed with; the reference feeds it ImageNet's."""
-    view: Literal["augmented", "clean"] = "augmented"
-    """What the teacher is asked about in training: the student's own augmented view (the paper), or the object as it
-    is, once for each photograph; its answers are then kept, and a step costs no forward of the teacher."""
-    neighbours: int = 0
+    view: Literal["clean", "augmented"] = "clean"
+    """What the teacher is asked about in training: the object as it is, once for each photograph, so that its answers
+    are kept and a step costs no forward of the teacher; or (paper) the student's own augmented view."""
+    neighbours: int = 5
     """With `view: clean`: each answer is moved halfway towards those about so many photographs most like it."""
-    balance: float = 0.0
+    balance: float = 0.5
     """With `view: clean`: how much of the teacher's preference for some classes over all photographs is taken out,
     from 0 to 1; 1 has it name all classes equally often."""
 
@@ -163,8 +166,8 @@ class StudentConfig:
     """Channels of the attention head's 1x1 convolution."""
     attention_scaling: Literal["image", "batch"] = "image"
     """Min-max scaling of the attention map: per image, or (reference) over the batch."""
-    batchnorm: Literal["train", "eval"] = "train"
-    """Whether the backbone's BatchNorm learns batch statistics in training or keeps its stored ones."""
+    batchnorm: Literal["eval", "train"] = "eval"
+    """Whether the backbone's BatchNorm keeps its stored statistics in training, or (paper) takes those of the batch."""
 
     def __post_init__(self) -> None:
         _require(self.embedding_dim >= 0, f"student.embedding_dim must be 0 or more, got {self.embedding_dim}")
@@ -187,11 +190,11 @@ class LossConfig:
     """Weight of mean(w_d KL) with `reduction: mean`."""
     alignment: float = 0.016
     """Weight of the mean attention alignment with `reduction: mean`."""
-    structure: float = 0.0
+    structure: float = 1.0
     """Weight of keeping the neighbourhoods that the backbone saw in a batch before it learned; 0 does not keep them."""
     structure_temperature: float = 0.1
     """Divides the cosines between photographs where neighbourhoods are compared."""
-    structure_teacher: float = 0.0
+    structure_teacher: float = 0.8
     """How much the teacher's opinion counts, times w_d, beside the first backbone's, in the view that both saw."""
     reduction: Literal["mean", "reference"] = "mean"
     """Means over the batch, or the reference's sums (beta / C, 0.001 alpha, divided by its number of processes)."""
@@ -209,9 +212,9 @@ class LossConfig:
     """w_c: squared normalised entropy of the teacher, 1, or 0.5. Without a teacher it is 1."""
     distill_weighting: Literal["entropy", "one", "half"] = "entropy"
     """w_d: one minus squared normalised entropy, 1, or 0.5."""
-    distill_view: Literal["object", "global", "both"] = "object"
-    """The view on which teacher and student are compared; `both` holds the student's object and whole view to what
-    the teacher sees in the object."""
+    distill_view: Literal["both", "object", "global"] = "both"
+    """Where the student is held to the teacher's answer: `both` holds its object and its whole view to what the teacher
+    sees in the object; or one view, which the teacher sees too (paper: the object's)."""
     log_form: Literal["log-softmax", "softmax-log"] = "log-softmax"
     """The stable logarithm, or the reference's."""
     alignment_form: Literal["reference", "scaled"] = "reference"
@@ -249,19 +252,19 @@ class TrainConfig:
     """Cosine by step; (reference) cosine by epoch counted from 1; or x0.1 at 60 % and 80 % of the epochs."""
     warmup_epochs: float = 1.0
     """Linear warm-up of the rate, in epochs; used with `cosine-step`."""
-    clip_norm: float = 0.0
+    clip_norm: float = 1.0
     """Largest norm of the gradient; 0 does not clip."""
     backbone_rate: float = 1.0
     """Rate of the backbone as a multiple of the learning rate; projector and attention head learn at that itself."""
     layer_decay: float = 1.0
     """Each earlier stage of the backbone learns at this multiple of the next one's rate."""
-    head_warmup_epochs: float = 0.0
+    head_warmup_epochs: float = 1.0
     """Epochs in which projector and attention head learn alone; the backbone stands still, BatchNorm statistics too."""
     anchor: float = 0.0
     """Pull of the backbone's weights towards their first values (L2-SP); above 0 it replaces weight decay there."""
     average_decay: float = 0.0
     """What a moving average of the student keeps at each step (0.99, say); the average is then the result. 0: none."""
-    blend: float = 1.0
+    blend: float = 0.5
     """Share of the trained backbone in the result, the rest being as it began (WiSE-FT); 1 is all trained."""
     key_momentum: float = 0.997
     """Momentum of the key encoder's moving average."""

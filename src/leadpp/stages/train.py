@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from leadpp import __version__
+from leadpp.config.reader import PRESETS
 from leadpp.config.tree import AugmentConfig, Config, LossConfig, TeacherConfig
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
@@ -296,7 +297,7 @@ def _metadata(
 
 def _changes(augment: AugmentConfig) -> dict[str, float]:
     """Return in what the views differ from the paper's."""
-    paper = dataclasses.asdict(AugmentConfig())
+    paper = PRESETS["paper"]["augment"]
     return {name: value for name, value in dataclasses.asdict(augment).items() if value != paper[name]}
 
 

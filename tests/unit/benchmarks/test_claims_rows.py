@@ -16,7 +16,9 @@ from leadpp.functional.objective import Objective
 NO_TEACHER = {"teacher.use": "no"}
 DIFFERENCES: Mapping[str, Mapping[str, Any]] = {
     "contrast": NO_TEACHER,
-    "distillation": {"loss.alpha": 0.0, "loss.distill_weighting": "one"},
+    "distillation": {"loss.alpha": 0.0, "loss.distill_weighting": "one", "loss.structure": 0.0},
+    "no-structure": {"loss.structure": 0.0},
+    "raw-answers": {"teacher.neighbours": 0, "teacher.balance": 0.0},
     "no-boxes": {},
     "no-entropy": {"loss.contrast_weighting": "half", "loss.distill_weighting": "half"},
     "no-cross": {"loss.global_object": 0.0},
@@ -80,7 +82,7 @@ def test_what_the_objective_of_a_row_computes() -> None:
         return Objective(**{term: getattr(loss, term) for term in terms}, distill_view=loss.distill_view)
 
     assert objective("moco").views(taught=False) == ("global_1", "global_2")
-    assert objective("distillation").views(taught=True) == ("object_1",)
+    assert objective("distillation").views(taught=True) == ("global_1", "object_1")
     assert objective("lead").views(taught=True) == ("global_1", "global_2")
     assert len(objective(REFERENCE).views(taught=True)) == 4
 
@@ -99,17 +101,28 @@ def test_paper_keeps_the_references_forms_at_the_worlds_size_epochs_and_batch() 
 
 
 @pytest.mark.parametrize("name", ["moco", "lead", "paper"])
-def test_other_methods_get_the_worlds_sizes_and_nothing_of_lead(name: str) -> None:
+def test_other_methods_get_the_worlds_sizes_and_keep_no_neighbourhoods(name: str) -> None:
     other, ours = config_of(name), config_of(REFERENCE)
-    assert other.loss == build_config({"preset": name}).loss
-    assert (other.loss.structure, other.train.head_warmup_epochs) == (0, 0)
-    assert (other.student.backbone, other.student.batchnorm) == (ours.student.backbone, ours.student.batchnorm)
-    for group, shared in (("input", "size"), ("train", "epochs"), ("train", "batch_size"), ("train", "clip_norm")):
+    assert other.loss.structure == 0
+    assert other.student.backbone == ours.student.backbone
+    for group, shared in (("input", "size"), ("train", "epochs"), ("train", "batch_size")):
         assert getattr(getattr(other, group), shared) == getattr(getattr(ours, group), shared)
 
 
+@pytest.mark.parametrize("name", ["moco", "lead"])
+def test_other_objectives_are_trained_as_carefully(name: str) -> None:
+    other, ours = config_of(name), config_of(REFERENCE)
+    assert (other.augment, other.student, other.train) == (ours.augment, ours.student, ours.train)
+
+
+def test_paper_and_the_row_of_strong_views_have_the_views_of_moco_v2() -> None:
+    assert config_of("paper").augment == config_of("strong-views").augment == build_config({"preset": "paper"}).augment
+    assert config_of("strong-views").loss == config_of(REFERENCE).loss
+    assert config_of("paper").loss == build_config({"preset": "paper"}).loss
+
+
 def test_every_row_of_the_issue_is_there_once_and_quick_has_eight() -> None:
-    assert len({row.name for row in ROWS}) == len(ROWS) == 21
+    assert len({row.name for row in ROWS}) == len(ROWS) == 24
     assert len(QUICK) == 8
     assert set(QUICK) <= set(BY_NAME)
     assert {"frozen", REFERENCE} <= set(QUICK)

@@ -39,6 +39,27 @@ PAPER = {
     "localize.form": "search",
     "localize.stages": 1,
     "localize.upsample": 1,
+    # what is ours
+    "augment.crop_least": 0.2,
+    "augment.jitter": 0.4,
+    "augment.hue": 0.1,
+    "augment.jitter_prob": 0.8,
+    "augment.grey_prob": 0.2,
+    "augment.blur": 2.0,
+    "augment.blur_prob": 0.5,
+    "teacher.view": "augmented",
+    "teacher.neighbours": 0,
+    "teacher.balance": 0.0,
+    "student.batchnorm": "train",
+    "loss.distill_view": "object",
+    "loss.structure": 0.0,
+    "train.clip_norm": 0.0,
+    "train.head_warmup_epochs": 0.0,
+    "train.backbone_rate": 1.0,
+    "train.layer_decay": 1.0,
+    "train.anchor": 0.0,
+    "train.average_decay": 0.0,
+    "train.blend": 1.0,
     # attention, schedule, probe, text
     "student.attention_scaling": "batch",
     "train.schedule": "cosine-epoch",
@@ -70,6 +91,11 @@ DEFAULT = {
     "localize.sign_rule": "border",
     "localize.box_reading": "xyxy",
     "student.attention_scaling": "image",
+    "student.batchnorm": "eval",
+    "augment.hue": 0.0,
+    "augment.grey_prob": 0.0,
+    "teacher.view": "clean",
+    "loss.distill_view": "both",
     "train.schedule": "cosine-step",
     "text.long_text": "split",
 }
@@ -79,6 +105,7 @@ LEAD = {
     "loss.object_object": 0.0,
     "loss.alignment": 0.0,
     "loss.distillation": 3.2,
+    "loss.structure": 0.0,
     "loss.distill_view": "global",
 }
 MOCO = {
@@ -88,6 +115,7 @@ MOCO = {
     "loss.object_object": 0.0,
     "loss.alignment": 0.0,
     "loss.distillation": 0.0,
+    "loss.structure": 0.0,
     "loss.contrast_weighting": "one",
 }
 

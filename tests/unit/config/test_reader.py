@@ -7,7 +7,6 @@ import yaml
 from leadpp.config import (
     NETWORKS,
     PRESETS,
-    TUNED,
     build_config,
     merge_settings,
     option_fields,
@@ -15,6 +14,7 @@ from leadpp.config import (
     to_mapping,
     write_yaml,
 )
+from leadpp.config.tree import Config
 from leadpp.errors import ConfigError
 
 
@@ -47,20 +47,24 @@ def test_networks_stand_over_the_preset_and_under_every_layer() -> None:
     assert build_config(file, {"networks": ""}).student.backbone == "resnet50.tv_in1k"
 
 
-@pytest.mark.parametrize("preset", ["lead", "moco", "paper"])
-def test_networks_leave_the_method_of_other_presets_alone(preset: str) -> None:
-    alone, within = build_config({"preset": preset}), build_config({"preset": preset, "networks": "world"})
-    assert within.loss == alone.loss
-    assert within.loss.structure == 0
-    changed = {key for key, value in to_mapping(within.train).items() if value != to_mapping(alone.train)[key]}
-    assert changed <= {"epochs", "batch_size", "clip_norm", "precision"}
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_networks_change_names_sizes_lengths_and_the_temperature_of_their_teacher_alone(preset: str) -> None:
+    alone, within = (option_values(build_config({"preset": preset, "networks": name})) for name in ("", "world"))
+    changed = {name for name, value in within.items() if value != alone[name]} - {"networks"}
+    assert {name for name in changed if not name.startswith("localize.")} == {
+        "input.size", "teacher.model", "student.backbone", "loss.distillation_temperature",
+        "train.epochs", "train.batch_size", "train.precision",
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("pair", sorted(TUNED), ids=" with ".join)
-def test_what_a_preset_has_with_networks_stands_over_both_and_under_every_layer(pair: tuple[str, str]) -> None:
-    named = dict(zip(("preset", "networks"), pair, strict=True))
-    assert build_config(named) == build_config(named, TUNED[pair])
-    assert build_config(named, {"loss": {"structure": 0.375}}).loss.structure == 0.375
+def option_values(config: Config) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for leaf in option_fields():
+        node: Any = config
+        for name in leaf.path:
+            node = getattr(node, name)
+        values[".".join(leaf.path)] = node
+    return values
 
 
 @pytest.mark.parametrize("networks", sorted(NETWORKS))
