@@ -172,8 +172,8 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="paper",
         title="`paper`",
-        meaning="The reference's forms of losses, keys, queues and views, its rate and temperatures, on the world's pictures, "
-        "epochs, batch and boxes; the queue is scaled to the world.",
+        meaning="The reference's forms of losses, keys, queues and views, its rate and temperatures, "
+        "on the world's pictures, epochs, batch and boxes; the queue is scaled to the world.",
         settings={
             "preset": "paper",
             "loss": {"distillation_temperature": 0.02},
