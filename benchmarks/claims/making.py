@@ -129,7 +129,11 @@ def _make(ground: Ground, row: Row, config: Config, *, progress: Progress) -> di
     return {
         "sets": sets,
         "seconds": clock.seconds,
-        "training": {key: training[key] for key in ("epochs", "steps", "terms", "loss", "accuracy") if key in training},
+        "training": {
+            key: training[key]
+            for key in ("epochs", "steps", "terms", "loss", "accuracy", "precision")
+            if key in training
+        },
         "protocol": _public_protocol(measured[0]["protocol"], config),
         "settings": _public_settings(config),
         "weights": dict(weights_digests(config)),

@@ -21,6 +21,7 @@ def protocol(results: Results) -> dict[str, Any]:
         },  # the boxes and the index differ from seed to seed
         "evaluation": result["protocol"],
         "settings": result["settings"],
+        "precision": result.get("training", {}).get("precision", result["settings"]["train"]["precision"]),
         "weights": _weights(results),
         "versions": {"leadpp": environment["leadpp"], "python": environment["python"], **environment["packages"]},
         "mixed": results.mixed(),
@@ -47,8 +48,8 @@ def protocol_lines(facts: Mapping[str, Any]) -> list[str]:
         "accuracy by the best one-to-one assignment.",
         "- **Naming.** Nearest prototype, by the row's own prototypes; of the teacher row the teacher's.",
         f"- **Training.** {', '.join(f'{name} {train[name]}' for name in _TRAINING)}; temperatures "
-        f"{loss['contrastive_temperature']} (contrast) and {loss['distillation_temperature']} (teacher). The last "
-        "checkpoint is measured: no epoch and no setting was chosen on these seeds.",
+        f"{loss['contrastive_temperature']} (contrast) and {loss['distillation_temperature']} (teacher); forwards "
+        f"in {facts['precision']}. The last checkpoint is measured: no epoch and no setting was chosen on these seeds.",
         f"- **Seeds.** {', '.join(map(str, facts['seeds']))}; each decides world, boxes, first weights and draws.",
         *(f"- **Weights** of `{name}`: SHA-256 `{digest}`." for name, digest in facts["weights"].items()),
         f"- **Versions.** {', '.join(f'{name} {number}' for name, number in facts['versions'].items())}.",
