@@ -19,6 +19,7 @@ SHARED: Mapping[str, Any] = {
     "input": {"workers": 0},
     "train": {"monitor_every": 0},
     "checkpoint": {"every": 100_000, "keep": 1},
+    "evaluate": {"probe_views": 4},
 }
 """Settings of every row, under all others; each row is one process of one thread, so nobody reads ahead."""
 

@@ -42,7 +42,7 @@ def test_a_variant_goes_over_another(variants: Path) -> None:
 
 
 def test_the_list_that_is_shipped_can_be_read() -> None:
-    assert search.read_variants(search.DEFAULT_VARIANTS)[0].name == "default"
+    assert search.read_variants(search.DEFAULT_VARIANTS)[0].name == "start"
 
 
 @pytest.mark.parametrize(
