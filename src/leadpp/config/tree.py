@@ -259,7 +259,8 @@ class TrainConfig:
     layer_decay: float = 1.0
     """Each earlier stage of the backbone learns at this multiple of the next one's rate."""
     head_warmup_epochs: float = 1.0
-    """Epochs in which projector and attention head learn alone; the backbone stands still, BatchNorm statistics too."""
+    """Epochs, at most a quarter of all, in which projector and attention head learn alone; the backbone stands still,
+    BatchNorm statistics too."""
     anchor: float = 0.0
     """Pull of the backbone's weights towards their first values (L2-SP); above 0 it replaces weight decay there."""
     average_decay: float = 0.0

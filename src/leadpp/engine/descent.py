@@ -45,7 +45,7 @@ class Descent:
             warmup_epochs=plan.warmup_epochs,
             peak=plan.learning_rate,
         )
-        start = round(plan.head_warmup_epochs * steps_per_epoch)
+        start = round(min(plan.head_warmup_epochs, plan.epochs / 4) * steps_per_epoch)
         rise = round(plan.warmup_epochs * steps_per_epoch) if plan.schedule == "cosine-step" else 0
         late = min(rate, late_rise(step, start_step=start, warmup_steps=rise, peak=plan.learning_rate))
         for group in self.optimizer.param_groups:

@@ -31,7 +31,7 @@ class LoopPlan:
     layer_decay: float = 1.0
     """Each earlier stage of the backbone learns at this multiple of the next one's rate."""
     head_warmup_epochs: float = 0.0
-    """Epochs in which the heads learn alone, while the backbone stands still."""
+    """Epochs in which the heads learn alone, while the backbone stands still; at most a quarter of all."""
     anchor: float = 0.0
     """Pull of the backbone towards its first weights, in place of weight decay; needs a learner that keeps them."""
     average_decay: float = 0.0

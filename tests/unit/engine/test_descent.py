@@ -134,7 +134,7 @@ def test_without_settings_of_its_own_there_is_one_group() -> None:
 
 @pytest.mark.parametrize("schedule", ["cosine-epoch", "step"])
 def test_schedules_without_a_rise_have_none_for_the_backbone(schedule: Schedule) -> None:
-    plan = replace(PLAN, schedule=schedule, head_warmup_epochs=1)
+    plan = replace(PLAN, epochs=4, schedule=schedule, head_warmup_epochs=1)
     learner = tiny_learner(MOCO)
     descent = Descent(learner, plan)
     rates = []
@@ -144,12 +144,22 @@ def test_schedules_without_a_rise_have_none_for_the_backbone(schedule: Schedule)
     assert rates == [[0.0, 1.0], [1.0, 1.0]]
 
 
+def test_the_heads_learn_alone_for_a_quarter_of_the_training_at_most() -> None:
+    learner = tiny_learner(MOCO)
+    descent = Descent(learner, replace(PLAN, epochs=2, schedule="step", head_warmup_epochs=5))
+    rates = []
+    for step in range(2 * PER_EPOCH):
+        descent.prepare(step, steps_per_epoch=PER_EPOCH)
+        rates.append(min(group["lr"] for group in descent.optimizer.param_groups) > 0)
+    assert rates == [False] * 2 + [True] * 6
+
+
 def test_while_the_heads_learn_alone_the_backbone_stands_still() -> None:
     """Weights and BatchNorm statistics, of the query encoder and of the key encoder, with Grad-CAM in the loss."""
     objective = Objective(distillation=0, contrast_weighting="one")
     learner = tiny_learner(objective).train()
     first = copy.deepcopy(learner)
-    descent = Descent(learner, replace(PLAN, head_warmup_epochs=1, clip_norm=1.0))
+    descent = Descent(learner, replace(PLAN, epochs=4, head_warmup_epochs=1, clip_norm=1.0))
     moved: list[set[str]] = []
     for step in range(PER_EPOCH + 1):
         descent.prepare(step, steps_per_epoch=PER_EPOCH)
