@@ -43,7 +43,8 @@ def protocol_lines(facts: Mapping[str, Any]) -> list[str]:
         f"- **kNN.** k = {measured['knn']['k']}, temperature {measured['knn']['temperature']}, of test in train. "
         "**Retrieval** (Rank-1, mAP, purity@10): leave one out inside test, cosine.",
         f"- **Probe.** {probe['epochs']} epochs at rate {probe['learning_rate']:g} on {probe['views']} random views, "
-        f"unit rows; the epoch is chosen on {probe['heldout']:.0%} of the training photographs, never on test.",
+        f"unit rows; the epoch is the latest within one standard error of the best on {probe['heldout']:.0%} of the "
+        "training photographs, never on test.",
         f"- **Clusters.** k-means with k = {measured['clusters']['k']}, {measured['clusters']['restarts']} starts, "
         "accuracy by the best one-to-one assignment.",
         "- **Naming.** Nearest prototype, by the row's own prototypes; of the teacher row the teacher's.",

@@ -5,6 +5,7 @@ epochs, weights from N(0, 0.01), bias 0. Features are brought to unit length, as
 no sense at another scale. Each epoch sees one of the cached random views of the training photographs, in turn.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,8 @@ class ProbeResult:
     """On test, after each epoch of training on all of train."""
     heldout_curve: tuple[float, ...]
     """On the held-out part of train, after each epoch of training on the rest; empty if no class has two items."""
+    heldout_items: int = 0
+    """How many items are held out."""
 
     @property
     def last(self) -> float:
@@ -50,11 +53,16 @@ class ProbeResult:
 
     @property
     def heldout_epoch(self) -> int | None:
-        """Epoch, from 1, with the best held-out accuracy; the latest of equals, whose rate is lowest."""
+        """Latest epoch, from 1, whose held-out accuracy is within one standard error of the best.
+
+        The best epoch of a hundred on some hundred items is often an early, lucky one. This is the rule of one standard
+        error (Breiman et al., 1984), with the latest epoch, whose rate is lowest, as the plainest choice.
+        """
         if not self.heldout_curve:
             return None
         best = max(self.heldout_curve)
-        return max(epoch for epoch, value in enumerate(self.heldout_curve, start=1) if value == best)
+        error = math.sqrt(best * (1 - best) / max(1, self.heldout_items))
+        return max(epoch for epoch, value in enumerate(self.heldout_curve, start=1) if value >= best - error)
 
     @property
     def heldout(self) -> float | None:
@@ -104,6 +112,7 @@ def linear_probe(
     return ProbeResult(
         test_curve=curve(torch.arange(len(labels)), test[0], truth),
         heldout_curve=curve(rest, fixed[held], labels[held.to(place)]) if len(held) else (),
+        heldout_items=len(held),
     )
 
 

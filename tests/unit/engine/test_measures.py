@@ -75,7 +75,7 @@ def test_the_probe_learns_from_the_views_and_neighbours_do_not() -> None:
 
 def test_the_probes_epoch_is_chosen_on_the_test_view_of_train() -> None:
     train, test = bank(1), bank(2)
-    views = [noise(2, like=train), train.features]
+    views = [noise(3, like=train), train.features]
     found = evaluate_features(train, test, train_views=views, settings=SETTINGS)
     by_view = {}
     for name, fixed in (("test view", train.features), ("first view", views[0])):

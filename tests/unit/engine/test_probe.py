@@ -87,10 +87,15 @@ def test_the_test_set_does_not_choose_the_epoch() -> None:
     assert one.heldout_epoch == other.heldout_epoch
 
 
-def test_the_chosen_epoch_is_the_latest_of_the_best() -> None:
-    result = ProbeResult(test_curve=(0.1, 0.9, 0.4, 0.3), heldout_curve=(0.2, 0.5, 0.5, 0.4))
-    assert (result.heldout_epoch, result.heldout) == (3, 0.4)
-    assert (result.last, result.best_test) == (0.3, 0.9)
+@pytest.mark.parametrize(
+    ("items", "epoch"),
+    [(10_000, 3), (101, 3), (99, 4), (20, 5)],  # one standard error of 0.5: 0.005, 0.04975, 0.05025, 0.11
+)
+def test_the_chosen_epoch_is_the_latest_within_one_standard_error_of_the_best(items: int, epoch: int) -> None:
+    test = (0.1, 0.9, 0.4, 0.3, 0.2)
+    result = ProbeResult(test_curve=test, heldout_curve=(0.2, 0.5, 0.5, 0.45, 0.4), heldout_items=items)
+    assert (result.heldout_epoch, result.heldout) == (epoch, test[epoch - 1])
+    assert (result.last, result.best_test) == (0.2, 0.9)
 
 
 def test_classes_of_one_leave_nothing_to_hold_out() -> None:
