@@ -21,7 +21,7 @@ def protocol(results: Results) -> dict[str, Any]:
         },  # the boxes and the index differ from seed to seed
         "evaluation": result["protocol"],
         "settings": result["settings"],
-        "precision": result.get("training", {}).get("precision", result["settings"]["train"]["precision"]),
+        "precision": result.get("training", {}).get("precision", "fp32"),
         "weights": _weights(results),
         "versions": {"leadpp": environment["leadpp"], "python": environment["python"], **environment["packages"]},
         "mixed": results.mixed(),
