@@ -13,6 +13,8 @@ from benchmarks.claims.verdicts import CLAIMS, METRICS, RULE, Interval, Judged, 
 from leadpp.io.artifacts import write_text
 
 PAGE, FIGURES = "claims.md", "claims.json"
+DEMO_ROWS = ("frozen", "teacher", "moco", REFERENCE)
+"""The rows of the demo, which are shown seed by seed."""
 SETS: Mapping[str, str] = {"crop": "object crops", "whole": "whole photographs"}
 
 
@@ -54,6 +56,10 @@ def page(
             parts += [f"## On {words}", "Mean ± standard deviation over seeds.", metric_table(figures, rows)]
             parts += [best_rows(figures, rows)]
             parts += [f"Differences to LEAD++ on {words}, paired by seed:", difference_table(figures, rows)]
+    by_seed = [row for row in rows if row.name in DEMO_ROWS]
+    if len(results.seeds) > 1 and by_seed:
+        parts += ["## Seed by seed", f"The rows of `leadpp demo` on {SETS['crop']}, every seed."]
+        parts += [seed_table(results.figures("crop"), by_seed)]
     parts += ["## The claims", RULE, verdict_table(judged)]
     main = next((name for name in SETS if judged[name]), None)
     if main is not None:
@@ -70,6 +76,18 @@ def metric_table(figures: Figures, rows: Sequence[Row]) -> str:
         if row.name in figures:
             cells = [mean_and_spread(column(figures, row.name, metric)) for metric in METRICS]
             lines.append(_line(row.title, cells))
+    return "\n".join(lines)
+
+
+def seed_table(figures: Figures, rows: Sequence[Row]) -> str:
+    """Return a Markdown table with one line for each seed and row."""
+    lines = [_head("seed, row")]
+    for seed in sorted({seed for row in rows for seed in figures.get(row.name, {})}):
+        for row in rows:
+            found = figures.get(row.name, {}).get(seed)
+            if found is not None:
+                cells = [f"{found[metric]:.3f}" if metric in found else "–" for metric in METRICS]
+                lines.append(_line(f"{seed}, {row.title.strip('*')}", cells))
     return "\n".join(lines)
 
 

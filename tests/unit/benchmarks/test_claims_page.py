@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from benchmarks.claims.making import RESULT_KIND
-from benchmarks.claims.page import best_rows, claim_line, difference_table, judge_all, metric_table, write_page
+from benchmarks.claims.page import (
+    best_rows,
+    claim_line,
+    difference_table,
+    judge_all,
+    metric_table,
+    seed_table,
+    write_page,
+)
 from benchmarks.claims.results import gather
 from benchmarks.claims.rows import BY_NAME, ROWS
 from benchmarks.claims.verdicts import METRICS
@@ -89,6 +97,12 @@ def test_differences_are_paired_by_seed(out: Path) -> None:
     assert cells(table, "frozen backbone")[0] == "-0.105 ± 0.007"
     assert cells(table, "supervised upper bound")[0] == "+0.390"
     assert "**LEAD++**" not in table
+
+
+def test_every_seed_is_printed(out: Path) -> None:
+    table = seed_table(gather(out, ROWS).figures("crop"), [BY_NAME["frozen"], BY_NAME["supervised"]])
+    lines = [line.replace(" –", "").replace("|", " ").split() for line in table.splitlines()[2:]]
+    assert [(words[0], words[-1]) for words in lines] == [("5,", "0.500"), ("5,", "0.990"), ("6,", "0.600")]
 
 
 def test_the_best_row_is_one_that_needs_no_labels(out: Path) -> None:
