@@ -146,7 +146,7 @@ def claim_line(judged: Judged) -> str:
 def _opening(results: Results) -> str:
     return (
         f"Written by `python -m benchmarks.claims`; rows: {len(results.by_row)}, seeds: {len(results.seeds)}. "
-        "Rows differ in one thing each; what all share is in the protocol. Everything is in `claims.json` too."
+        "What all share is in the protocol, in what each row differs stands at the end. All is in `claims.json` too."
     )
 
 

@@ -74,8 +74,10 @@ def test_words_and_boxes_of_a_world_are_taken(tiny_world: Path, demo: Path, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_control_c_leaves_nothing(workers: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("workers", "number", "code"), [("0", signal.SIGINT, 130), ("2", signal.SIGINT, 130), ("0", signal.SIGTERM, 143)]
+)
+def test_a_signal_leaves_nothing(workers: str, number: int, code: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "leadpp", "world", str(tmp_path / "w"), "--per-species", "5000"]
     with subprocess.Popen(
         [*command, "--workers", workers], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -86,9 +88,13 @@ def test_control_c_leaves_nothing(workers: str, tmp_path: Path) -> None:
             if len(children.read_text().split()) >= 2 if workers != "0" else list(tmp_path.rglob("*.jpg")):
                 break
             time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the drawing processes too
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # a terminal sends it to the drawing processes too
+        else:
+            process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, ""), err
+    assert (process.returncode, out) == (code, ""), err
     assert "Traceback" not in err
-    assert err.splitlines()[-1].startswith("leadpp: interrupted; nothing was written")
+    if number == signal.SIGINT:
+        assert err.splitlines()[-1].startswith("leadpp: interrupted; nothing was written")
     assert not list(tmp_path.iterdir())

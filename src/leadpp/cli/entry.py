@@ -1,5 +1,7 @@
 """Entry point: choose the command, show progress, print results, and map errors to exit codes."""
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +21,7 @@ from leadpp.cli.parser import (
 )
 from leadpp.errors import LeadppError
 
-OK, MISTAKE, INTERRUPTED = 0, 2, 130
+OK, MISTAKE, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if all went well, 2 for a mistake of the user (one line on standard error says which), 130 for Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        _leave_on_sigterm()
     try:
         return _dispatch(words)
     except LeadppError as error:
@@ -43,6 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return OK
+
+
+def _leave_on_sigterm() -> None:
+    """Have SIGTERM (a batch system, a container, ``timeout``) clean up as Ctrl-C does, and end with 143."""
+    own = os.getpid()
+
+    def leave(number: int, frame: object) -> None:
+        del frame
+        if os.getpid() != own:  # a forked reading process has nothing to clean up
+            os._exit(TERMINATED)
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
 
 
 def _after_interrupt(command: list[str]) -> str:

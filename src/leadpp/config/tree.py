@@ -143,6 +143,8 @@ class TeacherConfig:
     view: Literal["clean", "augmented"] = "clean"
     """What the teacher is asked about in training: the object as it is, once for each photograph, so that its answers
     are kept and a step costs no forward of the teacher; or (paper) the student's own augmented view."""
+    fit: Literal["center-crop", "squeeze"] = "center-crop"
+    """With `view: clean`: the object resized to 8/7 of the size and centre-cropped, or squeezed to the size."""
     neighbours: int = 5
     """With `view: clean`: each answer is moved halfway towards those about so many photographs most like it."""
     balance: float = 0.5

@@ -60,9 +60,9 @@ def student_encoder(run: Path, *, backbone: str, device: torch.device) -> Encode
     )
 
 
-def _how_made(metadata: Mapping[str, Any]) -> dict[str, float]:
-    """Say in which way the student is not the trained one itself; nothing where it is."""
-    plain = {"train.average_decay": 0.0, "train.blend": 1.0}
+def _how_made(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Say in which way the student is not the trained one itself, and that it was not trained in single precision."""
+    plain = {"train.average_decay": 0.0, "train.blend": 1.0, "precision": "fp32"}
     found = {name: metadata.get(name, value) for name, value in plain.items()}
     return {name.removeprefix("train."): value for name, value in found.items() if value != plain[name]}
 

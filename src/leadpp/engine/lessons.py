@@ -8,6 +8,7 @@ from torch import Tensor
 
 from leadpp.engine.neighbours import nearest
 from leadpp.engine.step import Lessons
+from leadpp.errors import LeadppError
 from leadpp.functional.consensus import agree_with_neighbours, balance_offsets
 
 
@@ -40,14 +41,25 @@ def remember_answers(
         temperature: Divides the cosines with the prototypes.
 
     Returns:
-        The same lessons with what is to be remembered.
+        The same lessons with what is to be remembered, on the device; it is compared on the CPU, because MPS has no
+        double precision.
+
+    Raises:
+        LeadppError: An answer is not finite.
     """
-    answers = torch.cat([lessons.teacher.encode_images(batch["image"].to(device)).float() for batch in batches])
+    answers = torch.cat([lessons.teacher.encode_images(batch["image"].to(device)).float().cpu() for batch in batches])
+    if not answers.isfinite().all():
+        odd = int((~answers.isfinite()).any(dim=1).sum())
+        raise LeadppError(
+            f"the teacher's answer to {odd} of {len(answers)} photographs is NaN or infinite; its weights or its "
+            "normalisation are not what they should be"
+        )
     if consensus.neighbours > 0 and len(answers) > 1:
         blocks = [*nearest(answers, k=consensus.neighbours)]
         cosines, places = (torch.cat(parts) for parts in zip(*blocks, strict=True))
         answers = agree_with_neighbours(answers, places, cosines)
     offsets = None
     if consensus.balance > 0:
-        offsets = consensus.balance * balance_offsets(answers, lessons.prototypes, temperature=temperature)
-    return dataclasses.replace(lessons, remembered=answers, offsets=offsets)
+        prototypes = lessons.prototypes.cpu()
+        offsets = (consensus.balance * balance_offsets(answers, prototypes, temperature=temperature)).to(device)
+    return dataclasses.replace(lessons, remembered=answers.to(device), offsets=offsets)

@@ -66,8 +66,10 @@ def normalized_entropy(distribution: Distribution, *, form: LogForm = "log-softm
     probs = distribution.probs
     if probs.shape[1] < 2:
         raise ValueError(f"the entropy of {probs.shape[1]} class has no scale, expected at least 2")
-    logs = (probs + _REFERENCE_EPSILON).log() if form == "softmax-log" else distribution.log_probs
-    return -(probs * logs).sum(dim=1) / math.log(probs.shape[1])
+    if form == "softmax-log":
+        return -(probs * (probs + _REFERENCE_EPSILON).log()).sum(dim=1) / math.log(probs.shape[1])
+    entropy = -(probs * distribution.log_probs).sum(dim=1) / math.log(probs.shape[1])
+    return entropy.clamp(0, 1)  # rounding goes beyond 1 where all classes are alike, and weights would be negative
 
 
 def kl_divergence(target: Distribution, approximation: Distribution) -> Tensor:

@@ -19,7 +19,9 @@ VIEW_NAMES: tuple[ViewName, ...] = ("global_1", "global_2", "object_1", "object_
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Objective:
-    """What is minimised; the defaults are LEAD++ with means in place of the reference's sums.
+    """What is minimised; the defaults are the paper's LEAD++ with means in place of the reference's sums.
+
+    The settings of a run have defaults of their own (``leadpp.config.tree.LossConfig``).
 
     A term whose weight is 0 is switched off in either reduction: it is not computed, and the views that it alone
     needs are not encoded.
@@ -87,8 +89,9 @@ class Objective:
         return tuple(name for name, needed in wanted.items() if needed)
 
     def asks_teacher(self) -> bool:
-        """Tell whether the teacher has a say: in the distillation or in the weights of the contrast."""
-        return self.uses("distillation") or (bool(self.queues()) and self.contrast_weighting == "entropy")
+        """Tell whether the teacher has a say: in distillation, in weights of the contrast, or in neighbourhoods."""
+        compares = self.uses("structure") and self.structure_teacher > 0
+        return self.uses("distillation") or (bool(self.queues()) and (self.contrast_weighting == "entropy" or compares))
 
     def teacher_view(self) -> ViewName:
         """Name the view that the teacher looks at."""

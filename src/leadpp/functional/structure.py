@@ -39,7 +39,7 @@ def mix_neighbours(first: Distribution, other: Distribution, *, share: Tensor) -
         other: Shape (B, B - 1).
         share: How much the other counts in each row, shape (B,), from 0 to 1.
     """
-    weight = share[:, None]
+    weight = share.clamp(0, 1)[:, None]
     log_probs = torch.logaddexp(first.log_probs + (1 - weight).log(), other.log_probs + weight.log())
     return Distribution(log_probs.exp(), log_probs)
 

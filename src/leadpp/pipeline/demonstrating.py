@@ -181,7 +181,7 @@ def _identity(plan: _Plan) -> dict[str, Any]:
 def _check_world(world: Mapping[str, int]) -> None:
     from leadpp.stages.world import check_world
 
-    check_world(**{name: value for name, value in world.items() if name != "seed"})
+    check_world(**world)
 
 
 def _draw(plan: _Plan, *, known: dict[str, Any] | None) -> dict[str, Any]:

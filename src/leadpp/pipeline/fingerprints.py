@@ -8,12 +8,14 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from leadpp import __version__
 from leadpp.config import Config, to_mapping
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex
+from leadpp.functional.objective import Objective
 from leadpp.io.artifacts import file_digest
 from leadpp.models.builtin import LOCAL_PREFIX, local_name
 from leadpp.pipeline.job import BOXES, COMPARISON, PROTOTYPES, Job
@@ -25,6 +27,10 @@ _WITHOUT_EFFECT = {
     "evaluate": {"batch_size", "chunk"},
 }
 """Settings of a group that change no result."""
+
+
+_OF_TRAINING = {"teacher.view", "teacher.fit", "teacher.neighbours", "teacher.balance"}
+"""Settings of the teacher that decide what is learnt from it, and not what it is."""
 
 
 def fingerprint(job: Job, index: ImageIndex, name: str) -> str:
@@ -49,10 +55,10 @@ def network_digests(config: Config) -> list[object]:
 
 
 def sees_objects(config: Config) -> bool:
-    """Tell whether a term of the loss looks at object views."""
-    loss = config.loss
-    contrast = loss.global_object > 0 or loss.object_object > 0 or loss.alignment > 0
-    return contrast or (loss.distill_view != "global" and loss.distillation > 0)
+    """Tell whether student or teacher looks at object views in training."""
+    settings = {item.name: getattr(config.loss, item.name) for item in dataclasses.fields(Objective)}
+    views = Objective(**settings).views(taught=config.teacher.use != "no")
+    return any(view.startswith("object") for view in views)
 
 
 def _localize(job: Job, index: ImageIndex) -> dict[str, object]:
@@ -66,7 +72,7 @@ def _localize(job: Job, index: ImageIndex) -> dict[str, object]:
 def _prototypes(job: Job, index: ImageIndex) -> dict[str, object]:
     return {
         "classes": index.classes,
-        "settings": _settings(job.config, "text", "teacher"),
+        "settings": _settings(job.config, "text", "teacher", without=_OF_TRAINING),
         "texts": {role: _file(path) for role, path in job.texts.given().items()},
         "teacher": _teacher(job.config),
     }
@@ -95,7 +101,7 @@ def _evaluate(job: Job, index: ImageIndex) -> dict[str, object]:
     return {
         "data": [index.split_origin, index.digest()],
         "size": job.config.input.size,
-        "settings": _settings(job.config, "evaluate", "teacher", "student", "text"),
+        "settings": _settings(job.config, "evaluate", "teacher", "student", "text", without=_OF_TRAINING),
         "weights": _network(job.config.student.backbone),
         "teacher": _teacher(job.config) if job.has_prototypes or job.config.teacher.use == "yes" else None,
         "inputs": {path.name: _file(path) for path in inputs},
@@ -119,12 +125,12 @@ _PARTS = {
 }
 
 
-def _settings(config: Config, *groups: str) -> dict[str, object]:
+def _settings(config: Config, *groups: str, without: Collection[str] = ()) -> dict[str, object]:
     return {
         f"{group}.{key}": value
         for group in groups
         for key, value in to_mapping(getattr(config, group)).items()
-        if key not in _WITHOUT_EFFECT.get(group, ())
+        if key not in _WITHOUT_EFFECT.get(group, ()) and f"{group}.{key}" not in without
     }
 
 

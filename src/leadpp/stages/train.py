@@ -176,7 +176,7 @@ def _clean_views(
         records,
         root=index.root,
         size=config.input.size,
-        fit=config.evaluate.view,
+        fit=config.teacher.fit,
         crop_boxes_xyxy=read_boxes(run / "boxes.parquet", records).crop_xyxy if of_objects else None,
     )
 
@@ -285,6 +285,7 @@ def _metadata(
         "batch_size": config.train.batch_size,
         "seed": config.seed,
         "preset": config.preset,
+        "precision": pick_precision(config.train.precision, pick_device(config.train.device)),
         "augment": _changes(config.augment),
         "class_count": len(prototypes.vectors) if prototypes else 0,
         "prototypes": _digest(prototypes.vectors.tolist()) if prototypes else None,
@@ -305,7 +306,7 @@ def _teaching(teacher: TeacherConfig) -> str:
     """Say what of the teacher's answers is learnt from."""
     if teacher.view == "augmented":
         return "augmented"
-    return f"clean, {teacher.neighbours} neighbours, balance {teacher.balance}"
+    return f"clean, {teacher.fit}, {teacher.neighbours} neighbours, balance {teacher.balance}"
 
 
 def _digest(content: object) -> str:

@@ -31,7 +31,13 @@ from leadpp.world.photographs import Order, contact_sheet, take_all
 
 WORLD_NAME: Final = "world.json"
 SMALLEST_PX: Final = 32
+LARGEST_PX: Final = 2048
 _SHEET_SPECIES, _SHEET_PICTURES, _SHEET_PX = 10, 10, 112
+_PARTS: Final = frozenset(
+    {"train", "test", "masks", BOXES_NAME, "attributes.csv", "descriptions.csv", "names.txt", "contact-sheet.jpg"}
+    | {"README.md", WORLD_NAME}
+)
+"""What a world's folder holds; nothing else in it is ever removed."""
 _README: Final = (
     "Imaginary birds, drawn by `leadpp world` (version {version}): {species} species, {per_species} pictures of each, "
     "seed {seed}.\nBoxes and masks are true. Descriptions of each species: {descriptions}, as by so many describers; "
@@ -87,7 +93,9 @@ def make_world(
         ArtifactError: The disk refused.
     """
     began = time.monotonic()
-    check_world(species=species, per_species=per_species, size=size, descriptions=descriptions, correlate=correlate)
+    check_world(
+        species=species, per_species=per_species, size=size, seed=seed, descriptions=descriptions, correlate=correlate
+    )
     out = out.resolve()
     _check_out(out, overwrite=overwrite)
     members = _members(species, per_species=per_species, size=size, seed=seed, correlate=correlate)
@@ -105,7 +113,9 @@ def make_world(
     return {"out": str(out), **facts, "train": train, "test": count - train, "images_per_s": round(rate, 1)}
 
 
-def check_world(*, species: int, per_species: int, size: int, descriptions: int = 1, correlate: float = 0.0) -> None:
+def check_world(
+    *, species: int, per_species: int, size: int, seed: int, descriptions: int = 1, correlate: float = 0.0
+) -> None:
     """Check the settings of :func:`make_world`, before anything is told or written.
 
     Raises:
@@ -119,6 +129,10 @@ def check_world(*, species: int, per_species: int, size: int, descriptions: int 
     ):
         if value < least:
             raise WorldError(f"--{what} must be at least {least}, got {value}")
+    if size > LARGEST_PX:
+        raise WorldError(f"--size must be at most {LARGEST_PX} pixels, got {size}")
+    if seed < 0:
+        raise WorldError(f"--seed must be 0 or more, got {seed}")
     if not 0 <= correlate <= 1:
         raise WorldError(f"--correlate must be from 0 to 1, got {correlate}")
     check_species(species)
@@ -135,6 +149,12 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
         raise WorldError(f"{out}: not empty, and not a world that could be overwritten; choose another OUT")
     if not overwrite:
         raise WorldError(f"{out}: holds a world already; replace it with --overwrite, or choose another OUT")
+    foreign = sorted(path.name for path in out.iterdir() if path.name not in _PARTS)
+    if foreign:
+        raise WorldError(
+            f"{out}: holds {foreign[0]!r} beside the world, which --overwrite would remove; move it away, or choose "
+            "another OUT"
+        )
 
 
 def _members(count: int, *, per_species: int, size: int, seed: int, correlate: float) -> list[_Member]:

@@ -184,8 +184,12 @@ def _describe(missing: Sequence[str], extra: Sequence[str], *, names: Sequence[s
         parts.append(f"{len(missing)} of {len(classes)} classes have no text: {_listing(missing, among=names)}")
     if extra:
         parts.append(f"{len(extra)} of {len(names)} names have no class: {_listing(extra, among=classes)}")
-    advice = "correct the spelling, or set text.match to subset (extra names are dropped) or free (no classes needed)"
-    return f"{'; '.join(parts)}; {advice}"
+    remedies = ["correct the spelling"]
+    if missing:
+        remedies.append("add what is missing")
+    else:
+        remedies.append("give --text.match subset (extra names are dropped)")
+    return f"{'; '.join(parts)}; {', '.join(remedies)}, or give --text.match free (a vocabulary of its own)"
 
 
 def _listing(odd: Sequence[str], *, among: Sequence[str]) -> str:

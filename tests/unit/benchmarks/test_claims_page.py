@@ -114,7 +114,7 @@ def test_a_claim_is_told_with_its_figures(out: Path) -> None:
     assert set(judged) == {
         "Boxes help",
         "LEAD++ beats the frozen backbone",
-        "LEAD++ is not below the frozen backbone on any metric",
+        "LEAD++ is not below the frozen backbone on any metric, by more than 0.01",
     }
     assert claim_line(judged["LEAD++ beats the frozen backbone"]) == (
         "- LEAD++ beats the frozen backbone: **holds** (`lead++` - `frozen`: kNN +0.105 ± 0.007, "

@@ -1,12 +1,14 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from leadpp.engine.lessons import Consensus, remember_answers
 from leadpp.engine.step import Lessons, StepPlan, score_step
+from leadpp.errors import LeadppError
 from leadpp.functional.objective import Objective
 from leadpp.functional.randomness import generator_for
 from tests.unit.tiny import TinyTeacher, tiny_learner, tiny_prototypes, tiny_views
@@ -75,3 +77,20 @@ def test_offsets_are_taken_from_the_teacher_and_not_from_the_student() -> None:
     torch.testing.assert_close(scores.lesson.distribution.probs, (seen - offsets).softmax(dim=1))
     own = scores.queries["object_1"].embedding @ LESSONS.prototypes.T / 0.5
     torch.testing.assert_close(scores.answer.probs, own.softmax(dim=1))
+
+
+class BrokenTeacher(TinyTeacher):
+    """Has no answer to the first photograph of a batch."""
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        answers = super().encode_images(images)
+        answers[0] = torch.nan
+        return answers
+
+
+def test_answers_that_are_no_numbers_are_the_teachers_fault() -> None:
+    lessons = replace(LESSONS, teacher=BrokenTeacher())
+    with pytest.raises(LeadppError, match="the teacher's answer to 3 of 7 photographs is NaN"):
+        remember_answers(
+            lessons, batches(), device=torch.device("cpu"), consensus=Consensus(neighbours=2), temperature=0.5
+        )

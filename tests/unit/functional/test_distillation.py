@@ -135,3 +135,15 @@ def test_weights(contrast: Weighting, distill: Weighting, expected: tuple[list[f
     weights = adaptive_weights(entropy, contrast=contrast, distill=distill)
     assert (weights[0].tolist(), weights[1].tolist()) == expected
     assert not any(weight.requires_grad for weight in weights)
+
+
+@pytest.mark.parametrize("classes", [2, 7, 12, 19, 199])
+def test_a_teacher_to_whom_all_classes_are_alike_is_quite_unsure_and_no_more(classes: int) -> None:
+    """Rounding would have it a little more than unsure, and the weight of its opinion negative."""
+    generator = generator_for(5, "alike", classes)
+    answers = F.normalize(torch.randn(500, 16, generator=generator), dim=1)
+    prototypes = F.normalize(torch.ones(classes, 16) + 1e-4 * torch.randn(classes, 16, generator=generator), dim=1)
+    entropy = normalized_entropy(prototype_distribution(answers, prototypes, temperature=0.5))
+    contrast, distill = adaptive_weights(entropy, contrast="entropy", distill="entropy")
+    assert contrast.max() <= 1
+    assert distill.min() >= 0

@@ -134,6 +134,8 @@ def test_a_term_that_was_not_computed_is_left_out() -> None:
         (replace(MOCO, global_global=0, alignment=0.1), False, ("object_1", "object_2")),
         (Objective(alpha=0), True, ("object_1",)),
         (Objective(alpha=0), False, ()),
+        (replace(MOCO, structure=1.0, structure_teacher=0.5), True, ("global_1", "global_2", "object_1")),
+        (replace(MOCO, structure=1.0), True, ("global_1", "global_2")),
     ],
 )
 def test_views_that_are_needed(objective: Objective, taught: bool, views: tuple[ViewName, ...]) -> None:

@@ -74,6 +74,12 @@ def test_a_mixture_counts_each_opinion_by_its_share() -> None:
         torch.testing.assert_close(mixed.log_probs[row], expected.log())
 
 
+def test_a_share_that_rounding_made_negative_is_none() -> None:
+    first, other = (neighbour_distribution(drawn(2, 5, place=place), temperature=0.3) for place in (12, 13))
+    mixed = mix_neighbours(first, other, share=torch.tensor([-2e-7, 1 + 1e-7], dtype=torch.float64))
+    torch.testing.assert_close(mixed.log_probs, torch.stack([first.log_probs[0], other.log_probs[1]]))
+
+
 def test_what_cannot_be_compared() -> None:
     target = neighbour_distribution(torch.ones(5, 3), temperature=0.1)
     with pytest.raises(ValueError, match=r"expected \(B, F\) and \(B, B - 1\), got \(4, 3\) and \(5, 4\)"):

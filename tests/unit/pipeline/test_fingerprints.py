@@ -87,6 +87,8 @@ def changed(run: Path, change: Callable[[], tuple[Job, ImageIndex]]) -> set[str]
         ({"localize": {"batch_size": 3}}, set()),
         ({"text": {"template": "{}"}}, {"prototypes", "evaluate", "report"}),
         ({"teacher": {"normalization": "imagenet"}}, {"prototypes", "train", "evaluate", "report"}),
+        ({"teacher": {"balance": 0.25}}, {"train", "report"}),
+        ({"teacher": {"fit": "squeeze"}}, {"train", "report"}),
         ({"teacher": {"pretrained": "other"}}, {"prototypes", "train", "evaluate", "report"}),
         ({"input": {"size": 96}}, {"train", "evaluate", "report"}),
         ({"input": {"workers": 3}}, {"report"}),

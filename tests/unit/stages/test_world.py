@@ -164,6 +164,8 @@ def test_correlation_is_the_share_of_backdrops_that_tell_the_species(
         ({"species": 0}, "--species must be at least 1, got 0"),
         ({"per_species": -2}, "--per-species must be at least 1, got -2"),
         ({"size": 31}, "--size must be at least 32, got 31"),
+        ({"size": 2049}, "--size must be at most 2048 pixels, got 2049"),
+        ({"seed": -1}, "--seed must be 0 or more, got -1"),
         ({"descriptions": 0}, "--descriptions must be at least 1, got 0"),
         ({"correlate": 1.5}, "--correlate must be from 0 to 1"),
         ({"correlate": float("nan")}, "--correlate must be from 0 to 1"),
@@ -198,6 +200,18 @@ def test_only_worlds_are_overwritten_and_only_when_asked(world: Path, tmp_path: 
     with pytest.raises(ArtifactError, match="a file stands"):
         make_world(other / "mine.txt" / "w", **SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "w"]
+
+
+def test_what_is_not_of_the_world_is_never_removed(tmp_path: Path) -> None:
+    out = tmp_path / "w"
+    make_world(out, species=1, per_species=1, size=32, seed=0)
+    (out / "mine.txt").write_text("dear to me")
+    before = contents(out)
+    with pytest.raises(WorldError, match=r"holds 'mine\.txt' beside the world"):
+        make_world(out, species=1, per_species=2, size=32, seed=0, overwrite=True)
+    assert contents(out) == before
+    (out / "mine.txt").unlink()
+    make_world(out, species=1, per_species=2, size=32, seed=0, overwrite=True)
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(28, "No space left on device")])
