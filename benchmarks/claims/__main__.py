@@ -17,7 +17,7 @@ REPORTED_SEEDS = (1000, 1001, 1002)
 HERE = Path(__file__).parents[1]
 _EPILOG = """\
 Every finished row is kept in OUT/SEED/ROW/result.json, so an interrupted benchmark goes on where it was; a row is made
-anew when its settings, photographs, boxes, networks or the version of leadpp have changed. OUT/claims.md and
+anew when its settings, photographs, boxes, networks or the sources of leadpp have changed. OUT/claims.md and
 OUT/claims.json are written at the end of every call. --table OUT writes them beside this benchmark and runs nothing.
 """
 

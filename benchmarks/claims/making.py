@@ -1,6 +1,7 @@
 """Make one row of one seed: prototypes, training, evaluation, and its figures in ``result.json``."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -12,13 +13,14 @@ from typing import Any, TypeVar
 
 import torch
 
+import leadpp
 from benchmarks.claims.ground import Ground
 from benchmarks.claims.material import place_boxes, spoil_prototypes
 from benchmarks.claims.networks import public_name, weights_digests
 from benchmarks.claims.rows import Row
 from benchmarks.claims.supervised import train_supervised
 from benchmarks.teachers.noisy import BASE_VARIABLE
-from leadpp import __version__, pipeline
+from leadpp import pipeline
 from leadpp.config import Config, build_config, to_mapping
 from leadpp.config.reader import merge_settings
 from leadpp.data.boxes import read_boxes
@@ -85,7 +87,7 @@ def row_settings(ground: Ground, row: Row) -> dict[str, Any]:
 def row_identity(ground: Ground, row: Row, config: Config) -> str:
     """Return 32 hexadecimal digits over all that decides a row's figures: settings, photographs, boxes, networks."""
     parts = {
-        "code": __version__,
+        "code": code_digest(),
         "row": row.identity(),
         "settings": to_mapping(config),
         "ground": dict(ground.facts),
@@ -98,7 +100,17 @@ def shared_identity(ground: Ground) -> str:
     """Return 32 hexadecimal digits over what all rows of all seeds have in common; rows of one table agree in it."""
     config = build_config(ground.settings)
     settings = {name: value for name, value in to_mapping(config).items() if name != "seed"}
-    return _digest({"code": __version__, "settings": settings, "weights": dict(weights_digests(config))})
+    return _digest({"code": code_digest(), "settings": settings, "weights": dict(weights_digests(config))})
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return 32 hexadecimal digits over the sources of leadpp, so that no row outlives the code that made it."""
+    folder = Path(leadpp.__file__).parent
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _digest(parts: object) -> str:

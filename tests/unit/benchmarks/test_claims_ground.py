@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from benchmarks.claims.ground import Source, lay_ground
+from benchmarks.claims.making import code_digest
 from leadpp import pipeline
 from leadpp.engine.runtime import SilentProgress
 from leadpp.text.descriptions import read_descriptions
@@ -30,3 +31,15 @@ def test_a_world_is_made_again_only_when_it_is_to_have_other_words(
         assert ground.facts["world"]["descriptions"] == each  # so that no row made of other words is taken for done
         made.append((ground.data / "world.json").stat().st_mtime_ns)
     assert made[0] == made[1] != made[2]
+
+
+def test_the_code_is_known_by_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "part").mkdir()
+    (tmp_path / "__init__.py").write_text("")
+    (tmp_path / "part" / "one.py").write_text("A = 1\n")
+    monkeypatch.setattr("leadpp.__file__", str(tmp_path / "__init__.py"))
+    first = code_digest.__wrapped__()
+    (tmp_path / "notes.txt").write_text("no code")
+    assert code_digest.__wrapped__() == first
+    (tmp_path / "part" / "one.py").write_text("A = 2\n")
+    assert code_digest.__wrapped__() != first
