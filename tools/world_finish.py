@@ -155,7 +155,7 @@ def read_ends(clip: nn.Module, tokens: Tensor, lengths: Tensor, *, shifts: Tenso
     return torch.cat(ends)[order.argsort()]
 
 
-def _read_ends(clip: Any, tokens: Tensor, ends: Tensor, shifts: Tensor | None) -> Tensor:  # noqa: ANN401
+def _read_ends(clip: Any, tokens: Tensor, ends: Tensor, shifts: Tensor | None) -> Tensor:  # noqa: ANN401 - open_clip
     length, each = tokens.shape[1], torch.arange(len(tokens))
     places = torch.arange(length) if shifts is None else torch.arange(length) + shifts[:, None]
     places = places.clamp(max=len(clip.positional_embedding) - 1)  # only padding gets that far
@@ -232,7 +232,7 @@ def finish_texts(
         schedule.step()
         watch(step + 1, {name: float(loss.detach()) for name, loss in (("near", near), ("own", own), ("named", named))})
     answer.requires_grad_(requires_grad=True).eval()
-    return answer  # type: ignore[no-any-return]
+    return answer  # type: ignore[no-any-return]  # open_clip leaves it untyped
 
 
 def _shifts(lines: Lines, seed: int, step: int) -> Tensor:

@@ -136,7 +136,7 @@ def learn_guide(views: Tensor, corpus: Corpus, *, recipe: GuideRecipe, seed: int
         places = guide(note_down(codes[species], generator=generator))
         loss = contrast(views[chosen, view], places, guide.log_scale.exp())
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
         schedule.step()
     return guide.eval().requires_grad_(requires_grad=False)

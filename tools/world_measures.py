@@ -126,7 +126,7 @@ def measure_zero_shot(name: str, exam: Exam) -> dict[str, float]:
     return {f"{way}_{kind}": _zero_shot(images[kind], rows, exam) for way, rows in texts.items() for kind in images}
 
 
-def _read(teacher: Any, exam: Exam) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+def _read(teacher: Any, exam: Exam) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401 - a loaded network
     """Embed one description a species, its name, and the mean of several descriptions; each (C, D)."""
     first = teacher.encode_texts(exam.descriptions)
     every = torch.stack([first, *(teacher.encode_texts(some) for some in exam.further)])

@@ -213,13 +213,7 @@ def score_step(
             lesson.entropy, contrast=objective.contrast_weighting, distill=objective.distill_weighting
         )
         if objective.uses("distillation"):
-            answers = {
-                view: _distribution(encode.latest_query(view).embedding, lessons, objective)
-                for view in objective.pupil_views()
-            }
-            divergences = [kl_divergence(lesson.distribution, one) for one in answers.values()]
-            losses["distillation"] = torch.stack(divergences).mean(dim=0)
-            answer = answers[objective.teacher_view()]
+            answer, losses["distillation"] = _distil(encode, objective, lessons=lessons, lesson=lesson)
 
     alignment = None
     if objective.uses("alignment"):
@@ -231,10 +225,13 @@ def score_step(
     if objective.uses("structure"):
         losses["structure"] = _compare_structure(encode, objective, lesson=lesson, trust=distill_weight)
 
-    classes = len(lessons.prototypes) if lessons is not None else 0
-    terms = LossTerms(losses=losses, contrast_weight=contrast_weight, distill_weight=distill_weight, classes=classes)
     return Scores(
-        terms=terms,
+        terms=LossTerms(
+            losses=losses,
+            contrast_weight=contrast_weight,
+            distill_weight=distill_weight,
+            classes=0 if lessons is None else len(lessons.prototypes),
+        ),
         queries=encode.queries,
         pairs=pairs,
         pending=pending,
@@ -285,6 +282,17 @@ def _distribution(
         form=objective.log_form,
         offsets=offsets,
     )
+
+
+def _distil(
+    encode: _Encoders, objective: Objective, *, lessons: Lessons, lesson: Lesson
+) -> tuple[Distribution, Tensor]:
+    """Return the student's answer on the teacher's view, and how far its answers are from the teacher's, (B,)."""
+    answers = {
+        view: _distribution(encode.latest_query(view).embedding, lessons, objective) for view in objective.pupil_views()
+    }
+    divergences = [kl_divergence(lesson.distribution, one) for one in answers.values()]
+    return answers[objective.teacher_view()], torch.stack(divergences).mean(dim=0)
 
 
 def _compare_structure(encode: _Encoders, objective: Objective, *, lesson: Lesson | None, trust: Tensor) -> Tensor:

@@ -81,13 +81,7 @@ def train(
     trainer = Trainer(
         learner,
         objective=objective,
-        order=StepPlan(
-            forwards=config.train.forwards,
-            key_update=config.train.key_update,
-            key_momentum=config.train.key_momentum,
-            key_timing=config.train.key_timing,
-            autocast_dtype=_AUTOCAST[pick_precision(config.train.precision, device)],
-        ),
+        order=_order(config, device),
         loop=_loop(config, device),
         lessons=lessons,
         run=run,
@@ -108,6 +102,17 @@ def train(
 
 def _objective(loss: LossConfig) -> Objective:
     return Objective(**{item.name: getattr(loss, item.name) for item in dataclasses.fields(Objective)})
+
+
+def _order(config: Config, device: torch.device) -> StepPlan:
+    train = config.train
+    return StepPlan(
+        forwards=train.forwards,
+        key_update=train.key_update,
+        key_momentum=train.key_momentum,
+        key_timing=train.key_timing,
+        autocast_dtype=_AUTOCAST[pick_precision(train.precision, device)],
+    )
 
 
 def _loop(config: Config, device: torch.device) -> LoopPlan:

@@ -118,7 +118,7 @@ def test_a_guide_finds_pictures_that_are_linear_in_the_attributes() -> None:
     drawn = torch.randn(len(usual), 32, generator=torch.Generator().manual_seed(0))
     pictures = F.normalize(one_hot(codes, usual=usual) @ drawn, dim=1)
     labels = torch.arange(50).repeat_interleave(2)
-    corpus: Any = Corpus(species=species, images=None, boxes_xyxy=None, labels=labels)  # type: ignore[arg-type]
+    corpus: Any = Corpus(species=species, images=None, boxes_xyxy=None, labels=labels)  # type: ignore[arg-type]  # no pictures
     recipe = GuideRecipe(steps=300, species=50, pictures=2)
     guide = learn_guide(pictures[labels][:, None], corpus, recipe=recipe, seed=0)
     found = (pictures @ guide(codes).T).argmax(dim=1)
