@@ -1,0 +1,1 @@
+"""The package against the obvious way, in turn, in one run."""
