@@ -1,1 +1,1 @@
-"""The same mathematics as a researcher would first write it: measuring rod and oracle of what the package does faster."""
+"""The same mathematics as a researcher would first write it: measuring rod and oracle of the faster package."""
