@@ -137,6 +137,18 @@ ROWS: tuple[Row, ...] = (
         settings={"teacher": {"neighbours": 0, "balance": 0.0}},
     ),
     Row(
+        name="augmented",
+        title="LEAD++ whose teacher sees augmented views",
+        meaning="LEAD++ whose teacher is asked about every augmented view anew, as the paper has it; no consensus.",
+        settings={"teacher": {"view": "augmented"}},
+    ),
+    Row(
+        name="cached",
+        title="LEAD++ with two remembered views",
+        meaning="LEAD++ whose teacher is asked about two augmented views a photograph, which then come by turns.",
+        settings={"teacher": {"view": "cached:2"}},
+    ),
+    Row(
         name="strong-views",
         title="LEAD++ with the views of MoCo v2",
         meaning="LEAD++ on views that MoCo v2 learns from: smaller crops, changed colours, grey, more blur.",
