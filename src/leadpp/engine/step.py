@@ -1,11 +1,13 @@
 """One training step up to its losses, to be read from top to bottom."""
 
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from leadpp.functional.contrastive import info_nce
 from leadpp.functional.distillation import (
@@ -16,8 +18,9 @@ from leadpp.functional.distillation import (
     prototype_distribution,
 )
 from leadpp.functional.gradcam import alignment_loss, grad_cam
-from leadpp.functional.objective import LossTerms, Objective, QueueName, TermName, ViewName
+from leadpp.functional.objective import Comparison, LossTerms, Objective, QueueName, TermName, ViewName
 from leadpp.functional.structure import mix_neighbours, neighbour_distribution, structure_loss
+from leadpp.models.batchnorm import standing_for
 from leadpp.models.learner import Learner
 from leadpp.models.student import StudentOutput, update_key
 
@@ -37,7 +40,7 @@ class StepPlan:
     """The order of events in a step; the defaults are ours, and each has the reference's way beside it."""
 
     forwards: Literal["once", "reference"] = "once"
-    """Encode each view once, or anew for each term that looks at it."""
+    """Encode each view once, or anew for each term that looks at it; BatchNorm's statistics are the same."""
     key_update: Literal["step", "forward"] = "step"
     """Move the key encoder once, at the start of the step, or before each of its forwards."""
     key_momentum: float = 0.997
@@ -91,7 +94,8 @@ class Alignment:
     """The two maps that the alignment term brings together."""
 
     gradient: Tensor
-    """Of the object term with respect to the feature map of the first object view, (B, F, H, W)."""
+    """Of the object term with respect to the feature map of the first object view, (B, F, H, W): one value a channel,
+    repeated over the positions without being stored."""
     cam: Tensor
     """Grad-CAM, (B, H, W)."""
     attention: Tensor
@@ -120,15 +124,17 @@ class Scores:
 class _Encoders:
     """Encodes the views of one step as the plan says; by default none of them twice."""
 
-    def __init__(self, learner: Learner, views: Views, plan: StepPlan) -> None:
+    def __init__(self, learner: Learner, views: Views, plan: StepPlan, objective: Objective) -> None:
         self._learner, self._views, self._plan = learner, views, plan
+        compared = objective.comparisons() if plan.forwards == "once" else ()
+        self._passes = Counter(one.query for one in compared) + Counter(one.key for one in compared)
         self.queries: dict[ViewName, StudentOutput] = {}
         self._keys: dict[ViewName, Tensor] = {}
 
     def query(self, view: ViewName) -> StudentOutput:
         """Encode a view with gradients, for a contrastive term."""
         if view not in self.queries or self._plan.forwards == "reference":
-            with self._autocast():
+            with self._autocast(), self._counted(view, self._learner.student.backbone):
                 self.queries[view] = self._learner.student(self._views[view])
         return self.queries[view]
 
@@ -141,7 +147,7 @@ class _Encoders:
         if view not in self._keys or self._plan.forwards == "reference":
             if self._plan.key_update == "forward":
                 update_key(self._learner.student, self._learner.key, momentum=self._plan.key_momentum)
-            with self._autocast():
+            with self._autocast(), self._counted(view, self._learner.key.backbone):
                 self._keys[view] = self._learner.key(self._views[view])
         return self._keys[view]
 
@@ -161,9 +167,14 @@ class _Encoders:
             else:
                 with self._autocast():
                     embedding = lessons.teacher.encode_images(self._views[objective.teacher_view()])
-            seen = _distribution(embedding.float(), lessons, objective, offsets=lessons.offsets)
+            embedding = embedding.to(lessons.prototypes.dtype)
+            seen = _distribution(embedding, lessons, objective, offsets=lessons.offsets)
             entropy = normalized_entropy(seen, form=objective.log_form)
-        return Lesson(embedding=embedding.float(), distribution=seen, entropy=entropy)
+        return Lesson(embedding=embedding, distribution=seen, entropy=entropy)
+
+    def _counted(self, view: ViewName, backbone: nn.Module) -> AbstractContextManager[None]:
+        """Make one pass leave the statistics of as many as the reference makes for the contrastive terms."""
+        return standing_for(max(1, self._passes[view]), backbone)
 
     def _autocast(self) -> torch.autocast:
         device, dtype = next(iter(self._views.values())).device.type, self._plan.autocast_dtype
@@ -196,7 +207,7 @@ def score_step(
     Raises:
         ValueError: The teacher's answers are remembered, and there are no samples.
     """
-    encode = _Encoders(learner, views, plan)
+    encode = _Encoders(learner, views, plan, objective)
     if plan.key_update == "step":
         update_key(learner.student, learner.key, momentum=plan.key_momentum)
     pairs, pending = _contrast(learner, encode, objective, plan)
@@ -219,7 +230,7 @@ def score_step(
     if objective.uses("alignment"):
         view = pairs["object_object"].query
         evidence = objective.alpha * (contrast_weight * losses["object_object"]).mean()
-        alignment = _align(learner, view.feature_map, evidence)
+        alignment = _align(learner, view, evidence)
         losses["alignment"] = alignment_loss(alignment.cam, alignment.attention, form=objective.alignment_form)
 
     if objective.uses("structure"):
@@ -241,10 +252,16 @@ def score_step(
     )
 
 
-def remember(learner: Learner, keys: Mapping[QueueName, Tensor]) -> None:
-    """Push the keys of a step to their queues, so that later steps have them as negatives."""
+def remember(learner: Learner, keys: Mapping[QueueName, Tensor], *, in_place: bool = True) -> None:
+    """Push the keys of a step to their queues, so that later steps have them as negatives.
+
+    Args:
+        learner: Its queues change.
+        keys: New keys by queue.
+        in_place: Whether nothing that was scored against the queues is to be differentiated any more.
+    """
     for name, key in keys.items():
-        learner.queue(name).push(key)
+        learner.queue(name).push(key, in_place=in_place)
 
 
 def _contrast(
@@ -254,21 +271,21 @@ def _contrast(
     pairs: dict[TermName, Pair] = {}
     keys: dict[QueueName, Tensor] = {}
 
-    def pair(term: TermName, query_view: ViewName, key_view: ViewName, queue: QueueName) -> None:
-        query, key = encode.query(query_view), encode.key(key_view)
-        pairs[term] = Pair(query=query, key=key, negatives=learner.queue(queue).snapshot())
-        keys.setdefault(queue, key)
+    def compare(one: Comparison) -> None:
+        query, key = encode.query(one.query), encode.key(one.key)
+        pairs[one.term] = Pair(query=query, key=key, negatives=learner.queue(one.queue).snapshot())
+        keys.setdefault(one.queue, key)
 
-    if objective.uses("global_global"):
-        pair("global_global", "global_1", "global_2", "global")
-    if objective.uses("global_object"):
-        pair("global_object", "global_1", "object_2", "object")
+    for one in objective.comparisons():
+        if one.term != "object_object":
+            compare(one)
     pushed: set[QueueName] = set()
     if plan.key_timing == "reference":
-        remember(learner, keys)
+        remember(learner, keys, in_place=False)
         pushed = set(keys)
-    if objective.scores_objects():
-        pair("object_object", "object_1", "object_2", "object")
+    for one in objective.comparisons():
+        if one.term == "object_object":
+            compare(one)
     return pairs, {name: key for name, key in keys.items() if name not in pushed}
 
 
@@ -310,11 +327,15 @@ def _compare_structure(encode: _Encoders, objective: Objective, *, lesson: Lesso
     return torch.stack(kept).mean(dim=0)
 
 
-def _align(learner: Learner, feature_map: Tensor, evidence: Tensor) -> Alignment:
-    """Ask where the object term looks and where the attention head does."""
-    (gradient,) = torch.autograd.grad(evidence, feature_map, retain_graph=True)
+def _align(learner: Learner, seen: StudentOutput, evidence: Tensor) -> Alignment:
+    """Ask where the object term looks and where the attention head does.
+
+    The term sees the map through its average alone, so that its gradient is the same at every position.
+    """
+    (gradient,) = torch.autograd.grad(evidence, seen.feature, retain_graph=True)
+    height, width = seen.feature_map.shape[2:]
     return Alignment(
-        gradient=gradient,
-        cam=grad_cam(feature_map, gradient),
-        attention=learner.student.attention_map(feature_map),
+        gradient=(gradient / (height * width))[:, :, None, None].expand_as(seen.feature_map),
+        cam=grad_cam(seen.feature_map, gradient),
+        attention=learner.student.attention_map(seen.feature_map),
     )

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,21 +15,23 @@ _REFERENCE_EPSILON = 1e-7
 def grad_cam(feature_map: Tensor, gradient: Tensor) -> Tensor:
     """Weigh the channels of a feature map by a gradient and keep what speaks for: relu(sum over F of map * gradient).
 
-    LEAD++ takes the gradient of the object term itself, not of a class score.
+    A loss of the pooled feature has the same gradient at every position of the map: that of the feature / (H W). LEAD++
+    takes the gradient of the object term itself, not of a class score.
 
     Args:
         feature_map: Shape (B, F, H, W); gradients pass through it.
-        gradient: Of a loss with respect to the map, shape (B, F, H, W); taken as a constant.
+        gradient: Of a loss with respect to the average of the map over its positions, shape (B, F); taken as a constant.
 
     Returns:
         Shape (B, H, W), 0 or more.
 
     Raises:
-        ValueError: The two shapes differ.
+        ValueError: The two shapes do not fit together.
     """
-    if feature_map.shape != gradient.shape:
-        raise ValueError(f"expected a gradient of shape {feature_map.shape}, got {gradient.shape}")
-    return (feature_map * gradient.detach()).sum(dim=1).relu()
+    if feature_map.shape[:2] != gradient.shape:
+        raise ValueError(f"expected a gradient of shape {feature_map.shape[:2]}, got {gradient.shape}")
+    height, width = feature_map.shape[2:]
+    return torch.einsum("bfhw,bf->bhw", feature_map, gradient.detach() / (height * width)).relu()
 
 
 def scale_map(raw: Tensor, *, over: Scaling) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,25 @@ ViewName = Literal["global_1", "global_2", "object_1", "object_2"]
 QueueName = Literal["global", "object"]
 
 VIEW_NAMES: tuple[ViewName, ...] = ("global_1", "global_2", "object_1", "object_2")
+
+
+class Comparison(NamedTuple):
+    """What a contrastive term compares."""
+
+    term: TermName
+    query: ViewName
+    """View that the query encoder sees."""
+    key: ViewName
+    """View that the key encoder sees, the positive."""
+    queue: QueueName
+    """Where the negatives come from."""
+
+
+_COMPARISONS = (
+    Comparison("global_global", "global_1", "global_2", "global"),
+    Comparison("global_object", "global_1", "object_2", "object"),
+    Comparison("object_object", "object_1", "object_2", "object"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,13 +99,14 @@ class Objective:
         """Tell whether object with object must be scored: for its own sake or for the Grad-CAM of the alignment."""
         return self.uses("object_object") or self.uses("alignment")
 
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Name what the contrastive terms compare, in the order of the reference."""
+        wanted = {one.term: self.uses(one.term) for one in _COMPARISONS} | {"object_object": self.scores_objects()}
+        return tuple(one for one in _COMPARISONS if wanted[one.term])
+
     def queues(self) -> tuple[QueueName, ...]:
         """Name the queues that the terms draw negatives from."""
-        wanted: dict[QueueName, bool] = {
-            "global": self.uses("global_global"),
-            "object": self.uses("global_object") or self.scores_objects(),
-        }
-        return tuple(name for name, needed in wanted.items() if needed)
+        return tuple(dict.fromkeys(one.queue for one in self.comparisons()))
 
     def asks_teacher(self) -> bool:
         """Tell whether the teacher has a say: in distillation, in weights of the contrast, or in neighbourhoods."""
@@ -107,13 +127,7 @@ class Objective:
         Args:
             taught: Whether there is a teacher.
         """
-        needed: set[ViewName] = set()
-        if self.uses("global_global"):
-            needed |= {"global_1", "global_2"}
-        if self.uses("global_object"):
-            needed |= {"global_1", "object_2"}
-        if self.scores_objects():
-            needed |= {"object_1", "object_2"}
+        needed = {view for one in self.comparisons() for view in (one.query, one.key)}
         if taught and self.asks_teacher():
             needed.add(self.teacher_view())
             if self.uses("distillation"):

@@ -25,6 +25,8 @@ class StudentAverage(nn.Module):
         self.student = copy.deepcopy(student).requires_grad_(False).eval()
         self.decay = decay
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self._done: int | None = None  # the same count here, asked of the device once, because asking is waiting for it
+        self.register_load_state_dict_post_hook(_forget_count)
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode."""
@@ -33,10 +35,16 @@ class StudentAverage(nn.Module):
     @torch.no_grad()
     def update(self, student: Student) -> None:
         """Take in the student after a step."""
-        done = int(self.updates)
-        keep = min(self.decay, (1 + done) / (10 + done))
+        if self._done is None:
+            self._done = int(self.updates)
+        keep = min(self.decay, (1 + self._done) / (10 + self._done))
         _mix(self.student, student, share=1 - keep)
         self.updates += 1
+        self._done += 1
+
+
+def _forget_count(average: nn.Module, _: object) -> None:
+    average._done = None  # type: ignore[assignment]
 
 
 @torch.no_grad()

@@ -40,19 +40,23 @@ class KeyQueue(nn.Module):
         return min(int(self.pushed), self.size)
 
     def snapshot(self) -> Tensor:
-        """Return the keys as they are now, (K, D); later pushes do not change it."""
+        """Return the keys as they are now, (K, D), not copied: see :meth:`push`."""
         return self.keys
 
     @torch.no_grad()
-    def push(self, keys: Tensor) -> None:
+    def push(self, keys: Tensor, *, in_place: bool = True) -> None:
         """Overwrite the oldest rows with new keys in order, from the last row on to the first; (B, D), any B.
 
-        The ring is copied, not written to: what was scored against a snapshot can still be differentiated.
+        Args:
+            keys: The new keys.
+            in_place: Write to the ring, so that snapshots change with it: for the end of a step. Otherwise the ring is
+                copied, and what was scored against a snapshot can still be differentiated.
         """
-        newest = keys[-self.size :]
-        start = int(self.pushed) + len(keys) - len(newest)
-        rows = torch.arange(start, start + len(newest), device=self.keys.device) % self.size
-        self.keys = self.keys.index_copy(0, rows, newest.to(self.keys.dtype))
+        newest = keys[-self.size :].to(self.keys.dtype)
+        # Where to write is reckoned on the device: to ask it for the count would be to wait for it.
+        skipped = len(keys) - len(newest)
+        rows = (self.pushed + torch.arange(skipped, len(keys), device=self.keys.device)) % self.size
+        self.keys = self.keys.index_copy_(0, rows, newest) if in_place else self.keys.index_copy(0, rows, newest)
         self.pushed += len(keys)
 
     def extra_repr(self) -> str:

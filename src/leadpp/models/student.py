@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -96,10 +95,10 @@ class Student(nn.Module):
     def forward(self, images: Tensor) -> StudentOutput:
         """Encode views, (B, 3, S, S)."""
         feature_map = _full_precision(self.backbone(images))
-        if self.held and torch.is_grad_enabled():
-            feature_map.requires_grad_()  # Grad-CAM differentiates by the map, whether the backbone learns or not
         with torch.autocast(images.device.type, enabled=False):
             feature = feature_map.mean(dim=(2, 3))
+            if self.held and torch.is_grad_enabled():
+                feature.requires_grad_()  # Grad-CAM differentiates by the feature, whether the backbone learns or not
             return StudentOutput(feature_map, feature, F.normalize(self.projector(feature), dim=1))
 
     def attention_map(self, feature_map: Tensor) -> Tensor:
@@ -172,13 +171,10 @@ def update_key(student: Student, key: KeyEncoder, *, momentum: float) -> None:
 
     BatchNorm statistics are not weights; they are left alone.
     """
-    for query_part, key_part in ((student.backbone, key.backbone), (student.projector, key.projector)):
-        for query_weight, key_weight in _paired(query_part, key_part):
-            key_weight.mul_(momentum).add_(query_weight, alpha=1 - momentum)
-
-
-def _paired(query: nn.Module, key: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(query.parameters(), key.parameters(), strict=True)
+    following = [*key.backbone.parameters(), *key.projector.parameters()]
+    leading = [*student.backbone.parameters(), *student.projector.parameters()]
+    torch._foreach_mul_(following, momentum)
+    torch._foreach_add_(following, leading, alpha=1 - momentum)
 
 
 def _projector(feature_dim: int, embedding_dim: int, generator: torch.Generator) -> nn.Sequential:

@@ -1,0 +1,193 @@
+"""The training step: ours against the obvious way, from the same networks, batch and settings."""
+
+import copy
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import open_clip
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.bench.case import Case, Work
+from benchmarks.obvious.step import Networks, ObviousStep, Settings, Statistics
+from leadpp.engine.iteration import Iteration
+from leadpp.engine.plan import LoopPlan
+from leadpp.engine.step import Lessons, StepPlan
+from leadpp.functional.objective import VIEW_NAMES, Objective
+from leadpp.functional.randomness import generator_for
+from leadpp.models.backbone import Backbone
+from leadpp.models.learner import Learner
+from leadpp.models.student import Student
+from leadpp.models.teacher import IMAGENET_MEAN, IMAGENET_STD
+
+CLASSES = 200
+QUEUE = 5952  # that of CUB's training set at batch 64
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+OBJECTIVE = Objective()
+"""LEAD++ with means: three contrastive terms, distillation on the object view, alignment, entropy weights."""
+SETTINGS = Settings()
+
+
+class ImageTower(nn.Module):
+    """A teacher of one's own: open_clip's image tower, frozen, with its own pixel statistics."""
+
+    def __init__(self, tower: nn.Module, statistics: Statistics) -> None:
+        super().__init__()
+        self.tower, self.statistics = tower.eval().requires_grad_(False), statistics
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Return unit rows, (B, D)."""
+        seen: Tensor = self.tower(self.statistics.normalize(images, torch.get_default_dtype()))
+        return F.normalize(seen, dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What both ways begin with."""
+
+    backbone: nn.Module
+    """A timm network in NCHW."""
+    tower: nn.Module
+    """The teacher's image tower."""
+    views: dict[str, Tensor]
+    """uint8, (B, 3, S, S), and ``index``."""
+    prototypes: Tensor
+
+
+def step_exact(*, quick: bool) -> Case:
+    """The whole step, the teacher asked anew."""
+    side, batch = _size(quick=quick)
+    return Case(
+        name="step_exact",
+        protocol=_protocol(side, batch) + "Ours asks the teacher in every step too; losses and gradients are equal.",
+        items=batch,
+        obvious=functools.partial(obvious_step, side=side, batch=batch),
+        fast=functools.partial(fast_step, side=side, batch=batch, remembered=False),
+        target=1.8,
+        memory_target=0.65,
+    )
+
+
+def step_cached(*, quick: bool) -> Case:
+    """The step with the teacher's answers remembered, against the same obvious way, which asks."""
+    side, batch = _size(quick=quick)
+    return Case(
+        name="step_cached",
+        protocol=_protocol(side, batch) + "Ours looks the teacher's answers up, as for fixed or replayed views.",
+        items=batch,
+        obvious=functools.partial(obvious_step, side=side, batch=batch),
+        fast=functools.partial(fast_step, side=side, batch=batch, remembered=True),
+        target=2.4,
+    )
+
+
+def obvious_step(*, side: int, batch: int) -> Work:
+    """Build the obvious way; one call trains on one batch."""
+    start = _setting(side, batch)
+    student = _student(start)
+    key = copy.deepcopy(start.backbone).requires_grad_(False)
+    step = ObviousStep(
+        networks=Networks(
+            query=_Maps(start.backbone).train(),
+            query_projector=student.projector,
+            key=_Maps(key).train(),
+            key_projector=copy.deepcopy(student.projector).requires_grad_(False),
+            attention=student.attention.train(),
+            teacher=start.tower.eval(),
+        ),
+        prototypes=start.prototypes,
+        queues=_queues(start),
+        pixels=Statistics(mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        teacher_pixels=Statistics(mean=CLIP_MEAN, std=CLIP_STD),
+        settings=SETTINGS,
+    )
+    return lambda: step(start.views)
+
+
+def fast_step(*, side: int, batch: int, remembered: bool) -> Work:
+    """Build our way; one call trains on one batch and fetches the figures of the batch before."""
+    start = _setting(side, batch)
+    teacher = ImageTower(start.tower, Statistics(mean=CLIP_MEAN, std=CLIP_STD))
+    lessons = Lessons(teacher=teacher, prototypes=start.prototypes)
+    if remembered:
+        lessons = replace(lessons, remembered=teacher.encode_images(start.views["object_1"]))
+    iteration = fast_iteration(_learner(start), lessons=lessons)
+    return lambda: iteration.run(start.views, step=0, steps_per_epoch=1).figures()
+
+
+def fast_iteration(learner: Learner, *, lessons: Lessons) -> Iteration:
+    """Return what our trainer does for one step, with the settings of the obvious way."""
+    loop = LoopPlan(
+        epochs=1,
+        batch_size=1,
+        learning_rate=SETTINGS.learning_rate,
+        momentum=SETTINGS.momentum,
+        weight_decay=SETTINGS.weight_decay,
+        warmup_epochs=0,
+    )
+    order = StepPlan(key_momentum=SETTINGS.key_momentum)
+    return Iteration(learner.train(), objective=OBJECTIVE, order=order, loop=loop, lessons=lessons)
+
+
+class _Maps(nn.Module):
+    """A timm network's feature map, as one calls it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        network: Any = self.network
+        feature_map: Tensor = network.forward_features(pictures)
+        return feature_map
+
+
+def _size(*, quick: bool) -> tuple[int, int]:
+    """Side of the pictures in pixels, and photographs in a batch."""
+    return (160, 4) if quick else (224, 8)
+
+
+def _protocol(side: int, batch: int) -> str:
+    return (
+        f"One training step, ResNet-50 and ViT-B/16 (random weights), {batch} random pictures of {side} px, {CLASSES} "
+        f"prototypes, two queues of {QUEUE}, BatchNorm in train mode, SGD, float32. "
+    )
+
+
+def _setting(side: int, batch: int) -> Setting:
+    generator = generator_for(7, "benchmark of the step")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        backbone = timm.create_model("resnet50", pretrained=False, num_classes=0)
+        tower = open_clip.create_model("ViT-B-16", pretrained=None, force_image_size=side).visual
+    views = {
+        name: torch.randint(0, 256, (batch, 3, side, side), generator=generator, dtype=torch.uint8)
+        for name in VIEW_NAMES
+    }
+    prototypes = F.normalize(torch.randn(CLASSES, tower.output_dim, generator=generator), dim=1)
+    return Setting(
+        backbone=backbone, tower=tower, views=views | {"index": torch.arange(batch)}, prototypes=prototypes
+    )
+
+
+def _student(start: Setting) -> Student:
+    return Student(
+        Backbone(start.backbone, name="resnet50"),
+        embedding_dim=start.prototypes.shape[1],
+        generator=generator_for(7, "heads"),
+    )
+
+
+def _learner(start: Setting) -> Learner:
+    return Learner(
+        _student(start), queues=OBJECTIVE.queues(), queue_size=QUEUE, generator=generator_for(7, "negatives")
+    )
+
+
+def _queues(start: Setting) -> dict[str, Tensor]:
+    return {name: queue.keys for name, queue in _learner(start).queues.items()}

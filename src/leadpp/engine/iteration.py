@@ -1,0 +1,111 @@
+"""One iteration of training, from a batch to new weights; it is queued on the device and not waited for.
+
+With fp16 the scaler of gradients asks the device in every iteration whether they overflowed; nothing else does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from leadpp.engine.descent import Descent
+from leadpp.engine.plan import LoopPlan
+from leadpp.engine.record import Figures
+from leadpp.engine.step import Lessons, Scores, StepPlan, remember, score_step
+from leadpp.functional.objective import Objective, TermName, total
+from leadpp.models.learner import Learner
+from leadpp.models.outcome import StudentAverage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """What there is to tell of an iteration, on its way from the device."""
+
+    names: tuple[str, ...]
+    values: Tensor
+    """One for each name, on the CPU; they are there when ``ready`` is."""
+    ready: torch.cuda.Event | None
+    """None where the device does not work behind our back."""
+    rate: float
+    """Rate of learning of the heads."""
+    embedding: Tensor
+    """Of the first view that was encoded, (B, D), on the device."""
+
+    def figures(self) -> Figures:
+        """Wait until the device is done with the iteration, and return its figures."""
+        if self.ready is not None:
+            self.ready.synchronize()
+        values: list[float] = self.values.tolist()
+        return dict(zip(self.names, values, strict=True)) | {"learning_rate": self.rate}
+
+
+class Iteration:
+    """Scores a batch, follows the gradient and remembers the keys.
+
+    Args:
+        learner: Query encoder, key encoder and queues.
+        objective: What is minimised.
+        order: The order of events.
+        loop: How fast and how carefully.
+        lessons: Teacher and prototypes; None learns without.
+
+    Attributes:
+        descent: Moves the weights.
+        average: The moving average of the student, if there is to be one.
+    """
+
+    def __init__(
+        self, learner: Learner, *, objective: Objective, order: StepPlan, loop: LoopPlan, lessons: Lessons | None
+    ) -> None:
+        self._learner, self._objective, self._order, self._lessons = learner, objective, order, lessons
+        self._wanted = objective.views(taught=lessons is not None)
+        self.descent = Descent(learner, loop)
+        self.average = StudentAverage(learner.student, decay=loop.average_decay) if loop.average_decay > 0 else None
+
+    def run(self, batch: Mapping[str, Tensor], *, step: int, steps_per_epoch: int) -> Told:
+        """Learn from one batch.
+
+        Args:
+            batch: Views by name, (B, 3, S, S), and ``index`` where the teacher's answers are remembered.
+            step: How many iterations there were before.
+            steps_per_epoch: For the schedule.
+        """
+        device = self._learner.device
+        on_device = {name: batch[name].to(device, non_blocking=True) for name in self._wanted}
+        rate = self.descent.prepare(step, steps_per_epoch=steps_per_epoch)
+        scores = score_step(
+            self._learner,
+            on_device,
+            objective=self._objective,
+            plan=self._order,
+            lessons=self._lessons,
+            samples=batch["index"].to(device, non_blocking=True) if "index" in batch else None,
+        )
+        parts = self._objective.reduce(scores.terms)
+        loss = total(parts)
+        norm = self.descent.differentiate(loss)
+        self.descent.move()
+        if self.average is not None:
+            self.average.update(self._learner.student)
+        remember(self._learner, scores.pending)
+        return _tell(scores, parts, loss=loss, norm=norm, rate=rate)
+
+
+def _tell(scores: Scores, parts: Mapping[TermName, Tensor], *, loss: Tensor, norm: Tensor, rate: float) -> Told:
+    """Send what there is to tell on its way from the device, all at once."""
+    told: dict[str, Tensor] = {"loss": loss, **dict(parts.items()), "gradient_norm": norm}
+    if scores.lesson is not None:
+        told |= {
+            "contrast_weight": scores.terms.contrast_weight.mean(),
+            "distill_weight": scores.terms.distill_weight.mean(),
+            "teacher_entropy": scores.lesson.entropy.mean(),
+        }
+    values = torch.stack([value.detach().float() for value in told.values()])
+    ready = None
+    if values.is_cuda:
+        values = values.to("cpu", non_blocking=True)  # to page-locked memory, so that nothing waits here
+        ready = torch.cuda.Event()
+        ready.record()
+    embedding = next(iter(scores.queries.values())).embedding.detach()
+    return Told(names=tuple(told), values=values, ready=ready, rate=rate, embedding=embedding)
