@@ -92,8 +92,13 @@ class DescriptorStatistics:
     @property
     def covariance(self) -> Tensor:
         """Covariance of the descriptors (divided by M), shape (F, F), float64."""
-        upper = (self.second / self.count).addr_(self.mean, self.mean, alpha=-1).triu_()
-        return upper + upper.triu(1).T
+        covariance = (self.second / self.count).addr_(self.mean, self.mean, alpha=-1)
+        for low in range(0, len(covariance), _PANEL):  # mirrored in place: the matrix is the largest thing in memory
+            high = low + _PANEL
+            block = covariance[low:high, low:high]
+            block.copy_(block.triu() + block.triu(1).T)
+            covariance[high:, low:high] = covariance[low:high, high:].T
+        return covariance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,10 +164,7 @@ def principal_direction(statistics: DescriptorStatistics, *, sign_rule: SignRule
     Raises:
         ValueError: The descriptors are all alike, or not finite.
     """
-    covariance = statistics.covariance
-    if not bool(covariance.isfinite().all()):
-        raise ValueError("the descriptors are not finite")
-    vector = leading_vector(covariance)
+    vector = leading_vector(statistics.covariance)
     if _loading_margin(vector) < 0:
         vector = -vector
     direction = direction_along(statistics, vector)
@@ -180,7 +182,12 @@ def leading_vector(matrix: Tensor) -> Tensor:
 
     Returns:
         Unit vector, shape (F,), on the matrix's device.
+
+    Raises:
+        ValueError: The matrix, and so the descriptors that it is made of, are not finite.
     """
+    if not bool(matrix.isfinite().all()):
+        raise ValueError("the descriptors are not finite")
     if len(matrix) >= _LEAST_ITERATED:
         start = torch.randn(len(matrix), generator=generator_for(0, "lanczos"), dtype=torch.float64)
         try:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_IN_MEMORY_BYTES = 32 << 20
+_IN_MEMORY_BYTES = 8 << 20
 _LARGEST = 32768.0
 """Half precision ends at 65,504."""
 _SPARE = 0.9

@@ -36,9 +36,9 @@ INDICATORS_NAME = "indicators.safetensors"
 _SAMPLES = 24
 _FEW = 16
 """Up to so many photographs are read in this process: others would take longer to start."""
-_PIXELS = {"cpu": 4 * 448**2}
-_PIXELS_ELSEWHERE = 64 * 448**2
-"""Pixels of one forward pass: a processor gains nothing from more, and its memory is everybody's."""
+_SIDE = 448
+_PICTURES = 64
+"""Pictures of that side which an accelerator is given at once; smaller ones by as many more as they are smaller."""
 _KEEP_FROM = 0.1
 """Share of all photographs from which on the feature maps of the fit are worth keeping."""
 _POLICIES: dict[str, CropPolicy] = {"cars": "car", "aircraft": "aircraft"}
@@ -172,8 +172,9 @@ class _Reader:
 
     def batch_size(self, size: int) -> int:
         """Return how many pictures of a size go through the network together."""
-        pixels = _PIXELS.get(self.device.type, _PIXELS_ELSEWHERE)
-        return self.asked or max(1, pixels // size**2)
+        # One for each thread of a processor is enough to keep it busy: more cost memory, and cache misses.
+        pictures = max(2, torch.get_num_threads()) if self.device.type == "cpu" else _PICTURES
+        return self.asked or max(1, pictures * _SIDE**2 // size**2)
 
     def batches(self, records: Sequence[ImageRecord], *, size: int) -> Iterator[tuple[Tensor, list[ImageRecord]]]:
         """Yield pictures, uint8 (B, 3, size, size), and their records, in order."""
