@@ -191,9 +191,7 @@ def leading_vector(matrix: Tensor) -> Tensor:
     if len(matrix) >= _LEAST_ITERATED:
         start = torch.randn(len(matrix), generator=generator_for(0, "lanczos"), dtype=torch.float64)
         try:
-            _, vectors = eigsh(
-                matrix.cpu().numpy(), k=1, which="LA", v0=start.numpy(), tol=0, maxiter=_MOST_RESTARTS
-            )
+            _, vectors = eigsh(matrix.cpu().numpy(), k=1, which="LA", v0=start.numpy(), tol=0, maxiter=_MOST_RESTARTS)
         except ArpackError:  # did not converge, or the matrix is zero
             pass
         else:

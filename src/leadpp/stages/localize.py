@@ -187,7 +187,9 @@ class _Reader:
 
 
 def _settings(settings: LocalizeConfig) -> LocalizerSettings:
-    return LocalizerSettings(**{item.name: getattr(settings, item.name) for item in dataclasses.fields(LocalizerSettings)})
+    return LocalizerSettings(
+        **{item.name: getattr(settings, item.name) for item in dataclasses.fields(LocalizerSettings)}
+    )
 
 
 def _fit(

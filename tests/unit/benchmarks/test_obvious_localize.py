@@ -47,7 +47,9 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> ImageIndex:
 
 def test_direction_and_boxes_are_the_same(backbone: Backbone, index: ImageIndex, tmp_path: Path) -> None:
     settings = {"size": SIZE, "batch_size": 5, "form": "search", "policy": "tight", "sign_rule": "loading"}
-    config = build_config({"localize": {**settings, "keep_gb": 0.0}, "input": {"workers": 0}, "train": {"device": "cpu"}})
+    config = build_config(
+        {"localize": {**settings, "keep_gb": 0.0}, "input": {"workers": 0}, "train": {"device": "cpu"}}
+    )
     localize(index=index, run=tmp_path, config=config, backbone=backbone)
     (ours,) = Localizer.load(tmp_path / "localizer.safetensors", backbone=backbone).directions_
 
