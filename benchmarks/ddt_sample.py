@@ -17,14 +17,14 @@ from torch import Tensor
 from leadpp.data.index import ImageIndex, ImageRecord, open_data
 from leadpp.data.views import EvalSet, eval_loader
 from leadpp.functional.boxes import box_iou
-from leadpp.functional.ddt import Direction, DescriptorStatistics, indicator_maps, principal_direction
+from leadpp.functional.ddt import DescriptorStatistics, Direction, indicator_maps, principal_direction
 from leadpp.functional.part import find_part, search_box
 from leadpp.functional.randomness import generator_for
 from leadpp.models.backbone import create_backbone
 
 SIZE, BATCH = 448, 4
 HEAD = """\
-| photographs of the fit | angle, median | angle, worst | CorLoc (least to most) | mean IoU (least to most) | other boxes |
+| fit on | angle, median | angle, worst | CorLoc (least to most) | mean IoU (least to most) | other boxes |
 |---|---|---|---|---|---|"""
 
 
@@ -60,14 +60,14 @@ def compare(index: ImageIndex, asked: argparse.Namespace) -> Iterator[str]:
     yield f"## {index.root.name}: {len(train)} photographs for training, {len(records)} in all"
     yield ""
     yield HEAD
-    yield row(f"all {len(train)}", [whole], [exact], records, whole, exact)
+    yield row(f"all {len(train)}", [whole], [exact], records)
     for count in (each for each in asked.samples if each < len(train)):
         draws = [
             torch.randperm(len(train), generator=generator_for(seed, "sample"))[:count] for seed in range(asked.seeds)
         ]
         directions = [fit(maps[train[draw]]) for draw in draws]
         boxes = [find(maps, records, direction) for direction in directions]
-        yield row(str(count), directions, boxes, records, whole, exact)
+        yield row(str(count), [whole, *directions], [exact, *boxes], records)
     halved = find(maps.half().float(), records, whole)
     others = (halved != exact).any(dim=1)
     least = float(box_iou(halved, exact).min())
@@ -108,17 +108,17 @@ def find(maps: Tensor, records: Sequence[ImageRecord], direction: Direction) -> 
     return torch.tensor(boxes)
 
 
-def row(
-    name: str, directions: Sequence[Direction], boxes: Sequence[Tensor], records: Sequence[ImageRecord],
-    whole: Direction, exact: Tensor,
-) -> str:  # fmt: skip
-    cosines = torch.stack([(each.vector @ whole.vector).clamp(-1, 1) for each in directions])
+def row(name: str, directions: Sequence[Direction], boxes: Sequence[Tensor], records: Sequence[ImageRecord]) -> str:
+    """Return the line of one sample size; the first direction and boxes are those of all training photographs."""
+    whole, exact = directions[0], boxes[0]
+    drawn = slice(1, None) if len(directions) > 1 else slice(None)
+    cosines = torch.stack([(each.vector @ whole.vector).clamp(-1, 1) for each in directions[drawn]])
     angles = cosines.acos() * (180 / math.pi)
-    figures = [measured(each, records) for each in boxes]
-    others = torch.stack([(each != exact).any(dim=1).double().mean() for each in boxes]).mean()
+    others = torch.stack([(each != exact).any(dim=1).double().mean() for each in boxes[drawn]]).mean()
     shown = ["–", "–"]
-    if figures[0]:
-        shown = [f"{sum(v) / len(v):.3f} ({min(v):.3f} to {max(v):.3f})" for v in zip(*figures, strict=True)]
+    if measured(exact, records):
+        figures = zip(*(measured(each, records) for each in boxes[drawn]), strict=True)
+        shown = [f"{sum(each) / len(each):.3f} ({min(each):.3f} to {max(each):.3f})" for each in figures]
     return f"| {name} | {angles.median():.2f}° | {angles.max():.2f}° | {shown[0]} | {shown[1]} | {100 * others:.1f} % |"
 
 
