@@ -90,7 +90,7 @@ def read_maps(index: ImageIndex, records: Sequence[ImageRecord], backbone: str) 
 
 def fit(maps: Tensor) -> Direction:
     statistics = DescriptorStatistics(maps.shape[1])
-    for batch in maps.split(16):
+    for batch in torch.split(maps, 16):
         statistics.update_maps(batch)
     return principal_direction(statistics, sign_rule="border")
 
@@ -98,7 +98,7 @@ def fit(maps: Tensor) -> Direction:
 def find(maps: Tensor, records: Sequence[ImageRecord], direction: Direction) -> Tensor:
     boxes = []
     for batch, some in zip(
-        maps.split(16), (records[first : first + 16] for first in range(0, len(records), 16)), strict=True
+        torch.split(maps, 16), (records[first : first + 16] for first in range(0, len(records), 16)), strict=True
     ):
         scores = indicator_maps(batch, mean=direction.mean, vector=direction.vector).numpy()
         for indicator, record in zip(scores, some, strict=True):

@@ -4,16 +4,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 from PIL import Image
-from timm.models.resnet import ResNet
 from torch import Tensor
 
 from benchmarks.bench.case import Case, Work
 from leadpp.config import build_config
 from leadpp.data.index import open_data
-from leadpp.models.backbone import Backbone
+from leadpp.models.backbone import Backbone, create_backbone
 from leadpp.stages.localize import localize as localize_stage
 
 _WIDTH, _HEIGHT = 500, 375
@@ -43,11 +41,11 @@ def _obvious(count: int, *, size: int) -> Work:
 
     data = tempfile.TemporaryDirectory()
     train, test = write_photographs(Path(data.name), count)
-    resnet = _resnet()
-    mean, std = (torch.tensor(resnet.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
+    backbone = _resnet()
+    resnet = backbone.to(memory_format=torch.contiguous_format).network
 
     def network(picture: Tensor) -> Tensor:
-        return resnet.forward_features((picture / 255 - mean) / std)
+        return resnet.forward_features((picture / 255 - backbone.mean) / backbone.std)
 
     def work() -> object:
         fitted = fit(train, network, size=size)
@@ -62,7 +60,7 @@ def _fast(count: int, *, size: int) -> Work:
     index = open_data(Path(data.name), seed=0)
     settings = {"size": size, "stages": 1, "form": "search"}
     config = build_config({"localize": settings, "train": {"device": "cpu"}})
-    backbone = Backbone(_resnet(), name="resnet50")
+    backbone = _resnet()
 
     def work() -> object:
         return data, localize_stage(index=index, run=Path(run.name), config=config, backbone=backbone)
@@ -92,8 +90,7 @@ def _photograph(number: int) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def _resnet() -> ResNet:
+def _resnet() -> Backbone:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network: ResNet = timm.create_model("resnet50", pretrained=False, num_classes=0)
-    return network.eval()
+        return create_backbone("resnet50", pretrained=False)

@@ -196,7 +196,8 @@ def leading_vector(matrix: Tensor) -> Tensor:
             pass
         else:
             return torch.from_numpy(vectors[:, 0]).to(matrix.device)
-    return torch.linalg.eigh(matrix)[1][:, -1]
+    spectrum: Tensor = torch.linalg.eigh(matrix)[1]
+    return spectrum[:, -1]
 
 
 def direction_along(statistics: DescriptorStatistics, vector: Tensor) -> Direction:

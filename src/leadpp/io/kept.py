@@ -42,7 +42,7 @@ class KeptMaps:
         self.images = 0
         self.refusal = ""
         self._folder, self._expected, self._most_bytes = folder, images, most_bytes
-        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES, dir=folder)  # noqa: SIM115 - see __exit__
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES, dir=str(folder))  # noqa: SIM115 - see __exit__
         self._shapes: list[list[tuple[int, ...]]] = []
 
     def __enter__(self) -> Self:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 from PIL import Image
 
@@ -13,7 +12,7 @@ from benchmarks.obvious import localize as obvious
 from leadpp.config import build_config
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, open_data
-from leadpp.models.backbone import Backbone
+from leadpp.models.backbone import Backbone, create_backbone
 from leadpp.models.localizer import Localizer
 from leadpp.stages.localize import localize
 
@@ -24,8 +23,7 @@ SIZE = 96
 def backbone() -> Backbone:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        network = timm.create_model("test_resnet", num_classes=0)
-    return Backbone(network, name="tiny").double().eval()
+        return create_backbone("test_resnet", pretrained=False).double()
 
 
 @pytest.fixture(scope="module")
