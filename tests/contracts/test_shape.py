@@ -62,6 +62,12 @@ def test_what_is_finished_is_known_without_the_libraries_of_networks() -> None:
     assert not {"timm", "torchvision", "open_clip", "sklearn", "huggingface_hub"} & loaded
 
 
+def test_evaluation_begins_without_what_it_needs_only_late() -> None:
+    loaded = modules_after("import leadpp.stages.evaluate")
+    assert "leadpp.engine.clusters" in loaded
+    assert not {"sklearn", "open_clip", "transformers", "matplotlib", "scipy.optimize", "scipy.io"} & loaded
+
+
 def modules_after(code: str) -> set[str]:
     """Run code in a process of its own and return the modules that it loaded."""
     code = f"import sys; {code}; print(sorted(sys.modules), file=sys.stderr)"

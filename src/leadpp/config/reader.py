@@ -47,6 +47,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {
         "localize": {
             "fit_split": "all",
+            "fit_images": 0,
             "fit_size": 512,
             "batchnorm": "train-in-apply",
             "sign_rule": "loading",

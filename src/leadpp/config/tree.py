@@ -80,8 +80,8 @@ class LocalizeConfig:
     which is the object box in either case."""
     policy: Literal["auto", "square", "car", "aircraft", "tight"] = "auto"
     """How the object box becomes the crop box; `auto` goes by the dataset, `tight` keeps the object box."""
-    fit_images: int = 0
-    """How many training photographs to fit on, drawn by the seed; 0 takes all."""
+    fit_images: int = 1000
+    """How many training photographs to fit on at most, drawn by the seed; 0 takes all (docs/decisions/0041)."""
     fit_split: Literal["train", "all"] = "train"
     """Which photographs the fit may see; the reference takes train and test together."""
     fit_size: int = 0
@@ -95,8 +95,11 @@ class LocalizeConfig:
     """Keep the reference's all-zero descriptor per 64 images in the fit."""
     box_reading: Literal["xyxy", "reference"] = "xyxy"
     """Whether boxes stay xyxy, or are re-read as xywh where the reference does so."""
-    batch_size: int = 32
-    """Photographs in one forward pass."""
+    batch_size: int = 0
+    """Photographs in one forward pass; 0 goes by the size and the device."""
+    keep_gb: float = 4.0
+    """What the feature maps of the fit may take in the run folder while the stage is at work, where the fit sees more
+    than a tenth of all photographs; these then go through the network once. 0 keeps none (docs/decisions/0041)."""
 
     def __post_init__(self) -> None:
         _require(self.size >= 32, f"localize.size must be at least 32 pixels, got {self.size}")
@@ -107,7 +110,8 @@ class LocalizeConfig:
         _require(self.stages >= 1, f"localize.stages must be at least 1, got {self.stages}")
         _require(self.upsample >= 1, f"localize.upsample must be at least 1, got {self.upsample}")
         _require(self.fit_images >= 0, f"localize.fit_images must be 0 or more, got {self.fit_images}")
-        _require(self.batch_size >= 1, f"localize.batch_size must be at least 1, got {self.batch_size}")
+        _require(self.batch_size >= 0, f"localize.batch_size must be 0 or more, got {self.batch_size}")
+        _require(self.keep_gb >= 0, f"localize.keep_gb must be 0 or more, got {self.keep_gb}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -108,6 +107,8 @@ def cluster_figures(assignments: Tensor, labels: Tensor) -> dict[str, float]:
         ``cluster_accuracy`` under the best one-to-one naming, ``nmi`` (normalised by the arithmetic mean of the
         entropies), both from 0 to 1, and ``ari``, 1 for the same partition and 0 on average for a random one.
     """
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score  # a second, which only this needs
+
     found, truth = assignments.cpu(), labels.cpu()
     return {
         "cluster_accuracy": hungarian_accuracy(found, truth),

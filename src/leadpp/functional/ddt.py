@@ -10,11 +10,20 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import torch
+from scipy.sparse.linalg import ArpackError, eigsh
 from torch import Tensor
+
+from leadpp.functional.randomness import generator_for
 
 SignRule = Literal["loading", "border", "norm"]
 SIGN_RULES: tuple[SignRule, ...] = ("loading", "border", "norm")
 _IMAGES_PER_FLUSH = 64
+_PANEL = 1024
+"""Channels of one matrix product in the sum of outer products; of those below the diagonal nothing is computed."""
+_LEAST_ITERATED = 256
+"""Channels from which on the direction is found by iteration; for fewer the whole spectrum costs nothing."""
+_MOST_RESTARTS = 50
+"""Of the iteration: a thousand products with the covariance, which take about as long as its whole spectrum."""
 
 
 class DescriptorStatistics:
@@ -23,7 +32,7 @@ class DescriptorStatistics:
     Attributes:
         count: Descriptors seen, M.
         total: Their sum, shape (F,).
-        second: Sum of their outer products, shape (F, F).
+        second: Sum of their outer products, shape (F, F); what is below the diagonal does not count.
         border_count: Descriptors on the border of their map.
         border_total: Their sum, shape (F,).
         norm_total: Sum of all descriptors' lengths.
@@ -54,7 +63,8 @@ class DescriptorStatistics:
         lengths = rows.norm(dim=1)
         self.count += rows.shape[0]
         self.total += rows.sum(dim=0)
-        self.second += rows.T @ rows
+        for low in range(0, rows.shape[1], _PANEL):
+            self.second[low : low + _PANEL, low:].addmm_(rows[:, low : low + _PANEL].T, rows[:, low:])
         self.norm_total += float(lengths.sum())
         self.norm_square += float(lengths.square().sum())
         self.norm_weighted += lengths @ rows
@@ -82,7 +92,13 @@ class DescriptorStatistics:
     @property
     def covariance(self) -> Tensor:
         """Covariance of the descriptors (divided by M), shape (F, F), float64."""
-        return self.second / self.count - torch.outer(self.mean, self.mean)
+        covariance = (self.second / self.count).addr_(self.mean, self.mean, alpha=-1)
+        for low in range(0, len(covariance), _PANEL):  # mirrored in place: the matrix is the largest thing in memory
+            high = low + _PANEL
+            block = covariance[low:high, low:high]
+            block.copy_(block.triu() + block.triu(1).T)
+            covariance[high:, low:high] = covariance[low:high, high:].T
+        return covariance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,14 +164,40 @@ def principal_direction(statistics: DescriptorStatistics, *, sign_rule: SignRule
     Raises:
         ValueError: The descriptors are all alike, or not finite.
     """
-    covariance = statistics.covariance
-    if not bool(covariance.isfinite().all()):
-        raise ValueError("the descriptors are not finite")
-    vector = torch.linalg.eigh(covariance)[1][:, -1]
+    vector = leading_vector(statistics.covariance)
     if _loading_margin(vector) < 0:
         vector = -vector
     direction = direction_along(statistics, vector)
     return direction_along(statistics, -vector) if direction.margins[sign_rule] < 0 else direction
+
+
+def leading_vector(matrix: Tensor) -> Tensor:
+    """Find the eigenvector of the largest eigenvalue; its sign is arbitrary, but the same every time.
+
+    One vector of a large matrix is found by the implicitly restarted Lanczos method (ARPACK), to the precision of
+    float64, from a fixed start; where eigenvalues lie too close together for it, the whole spectrum is computed.
+
+    Args:
+        matrix: Symmetric, shape (F, F), float64.
+
+    Returns:
+        Unit vector, shape (F,), on the matrix's device.
+
+    Raises:
+        ValueError: The matrix, and so the descriptors that it is made of, are not finite.
+    """
+    if not bool(matrix.isfinite().all()):
+        raise ValueError("the descriptors are not finite")
+    if len(matrix) >= _LEAST_ITERATED:
+        start = torch.randn(len(matrix), generator=generator_for(0, "lanczos"), dtype=torch.float64)
+        try:
+            _, vectors = eigsh(matrix.cpu().numpy(), k=1, which="LA", v0=start.numpy(), tol=0, maxiter=_MOST_RESTARTS)
+        except ArpackError:  # did not converge, or the matrix is zero
+            pass
+        else:
+            return torch.from_numpy(vectors[:, 0]).to(matrix.device)
+    spectrum: Tensor = torch.linalg.eigh(matrix)[1]
+    return spectrum[:, -1]
 
 
 def direction_along(statistics: DescriptorStatistics, vector: Tensor) -> Direction:

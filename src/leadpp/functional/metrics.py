@@ -7,7 +7,6 @@ Shape letters: `Q` queries, `N` items, `R` the largest number of relevant items 
 """
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 _LOW_BITS = 32
@@ -159,6 +158,8 @@ def hungarian_accuracy(clusters: Tensor, labels: Tensor) -> float:
     Returns:
         From 0 to 1; the items of a cluster that no class is left for count as wrong.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import, and wanted at the very end
+
     rows, columns = int(clusters.max()) + 1, int(labels.max()) + 1
     table = torch.bincount(clusters * columns + labels, minlength=rows * columns).view(rows, columns).cpu().numpy()
     chosen = linear_sum_assignment(table, maximize=True)

@@ -79,12 +79,18 @@ class Localizer:
         """Side in pixels of the squeezed pictures that :meth:`fit` expects."""
         return self.settings.fit_size or self.settings.size
 
+    @property
+    def applies_as_fitted(self) -> bool:
+        """Whether the fit computes the very maps in which objects are found, so that they need not be made again."""
+        return self.fit_size == self.settings.size and self.settings.batchnorm == "eval"
+
     @torch.no_grad()
-    def fit(self, batches: Iterable[Tensor]) -> Self:
+    def fit(self, batches: Iterable[Tensor], *, keep: Callable[[list[Tensor]], None] | None = None) -> Self:
         """Learn the directions in one pass; memory does not grow with the number of photographs.
 
         Args:
             batches: Squeezed pictures of side :attr:`fit_size`, uint8 (B, 3, S, S), on the network's device.
+            keep: Is handed the feature maps of each batch, one (B, F_i, h_i, w_i) per stage.
 
         Raises:
             DataError: No photographs, or nothing varies among them.
@@ -95,6 +101,8 @@ class Localizer:
             if statistics is None:
                 statistics = StageStatistics([each.shape[1] for each in maps], device=_float64_device(images.device))
             statistics.update(maps)
+            if keep is not None:
+                keep(maps)
         if statistics is None:
             raise DataError("there is no photograph to fit the localizer on; add some, or set localize.fit_split: all")
         if self.settings.zero_rows:
@@ -118,12 +126,23 @@ class Localizer:
         Raises:
             ArtifactError: The localizer is not fitted.
         """
-        directions = self._directions()
+        self._directions()
         if self.settings.batchnorm == "train-in-apply":
             with _OwnStatistics():
-                maps = self.backbone.forward_stages(images, self.settings.stages)
-        else:
-            maps = self.backbone.forward_stages(images, self.settings.stages)
+                return self.project(self.backbone.forward_stages(images, self.settings.stages))
+        return self.project(self.backbone.forward_stages(images, self.settings.stages))
+
+    @torch.no_grad()
+    def project(self, maps: Sequence[Tensor]) -> Tensor:
+        """Compute indicator maps from the feature maps of each stage; (B, F_i, h_i, w_i) -> (B, h, w).
+
+        Returns:
+            As :meth:`indicators`.
+
+        Raises:
+            ArtifactError: The localizer is not fitted.
+        """
+        directions = self._directions()
         scores = [
             indicator_maps(each, mean=direction.mean, vector=direction.vector)
             for each, direction in zip(maps, directions, strict=True)
@@ -144,10 +163,13 @@ class Localizer:
         Raises:
             ArtifactError: The localizer is not fitted.
         """
-        maps = self.indicators(images).cpu().numpy()
+        return self.locate(self.indicators(images), widths_px=widths_px, heights_px=heights_px)
+
+    def locate(self, indicators: Tensor, *, widths_px: Sequence[int], heights_px: Sequence[int]) -> list[Location]:
+        """Find the object in each indicator map, (B, h, w); sizes as in :meth:`predict`."""
         return [
             self._locate(indicator, width_px=width, height_px=height)
-            for indicator, width, height in zip(maps, widths_px, heights_px, strict=True)
+            for indicator, width, height in zip(indicators.cpu().numpy(), widths_px, heights_px, strict=True)
         ]
 
     def warnings(self) -> list[str]:

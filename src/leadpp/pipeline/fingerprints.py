@@ -22,7 +22,7 @@ from leadpp.pipeline.job import BOXES, COMPARISON, PROTOTYPES, Job
 from leadpp.pipeline.memory import Memory
 
 _WITHOUT_EFFECT = {
-    "localize": {"batch_size"},
+    "localize": {"batch_size", "keep_gb"},
     "train": {"device", "monitor_every"},
     "evaluate": {"batch_size", "chunk"},
 }

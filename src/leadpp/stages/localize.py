@@ -3,7 +3,9 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,11 @@ from leadpp.engine.corloc import measure_boxes
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
 from leadpp.errors import DataError
 from leadpp.functional.boxes import CropPolicy, policy_boxes
+from leadpp.functional.part import ObjectBox
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import replacing, write_table, write_tensors
-from leadpp.models.backbone import create_backbone
+from leadpp.io.kept import KeptMaps
+from leadpp.models.backbone import Backbone, create_backbone
 from leadpp.models.localizer import Localizer, LocalizerSettings, Location
 
 LOCALIZER_NAME = "localizer.safetensors"
@@ -30,10 +34,22 @@ BOXES_NAME = "boxes.parquet"
 INDICATORS_NAME = "indicators.safetensors"
 
 _SAMPLES = 24
+_FEW = 16
+"""Up to so many photographs are read in this process: others would take longer to start."""
+_SIDE = 448
+_PICTURES = 64
+"""Pictures of that side which an accelerator is given at once; smaller ones by as many more as they are smaller."""
+_KEEP_FROM = 0.1
+"""Share of all photographs from which on the feature maps of the fit are worth keeping."""
 _POLICIES: dict[str, CropPolicy] = {"cars": "car", "aircraft": "aircraft"}
 _SIDES = ("x0", "y0", "x1", "y1")
 _JPEG_QUALITY = 95
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
+
+_Indicators = tuple[Tensor, Sequence[ImageRecord]]
+"""Indicator maps (B, h, w) on the device, and their photographs."""
+_Boxes = tuple[ObjectBox, ObjectBox]
+"""The rectangle of the part, and the box that crops are made from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +63,9 @@ class _Found:
     fallback: tuple[bool, ...]
 
 
-def localize(*, index: ImageIndex, run: Path, config: Config, progress: Progress | None = None) -> dict[str, Any]:
+def localize(
+    *, index: ImageIndex, run: Path, config: Config, backbone: Backbone | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
     """Fit the localizer, find the object and the crop box in every usable photograph, and write them to the run.
 
     Writes ``localizer.safetensors``; ``boxes.parquet``, one row per usable photograph in index order, in which
@@ -59,6 +77,7 @@ def localize(*, index: ImageIndex, run: Path, config: Config, progress: Progress
         index: The photographs.
         run: The run folder.
         config: The settings; ``localize``, ``input.workers``, ``train.device`` and ``seed`` are used.
+        backbone: The network, if it is there already; otherwise it is created as the settings say.
         progress: Shows how far it is, and warnings.
 
     Returns:
@@ -78,16 +97,23 @@ def localize(*, index: ImageIndex, run: Path, config: Config, progress: Progress
         raise DataError(f"{index.root}: no photograph that can be read; nothing to localize")
     reader = _Reader(
         root=index.root,
-        batch_size=settings.batch_size,
+        asked=settings.batch_size,
         workers=worker_count(config.input.workers),
         device=pick_device(config.train.device),
     )
-    localizer = _fit(index, config, reader, progress)
-    for warning in localizer.warnings():
-        progress.note(warning)
+    localizer = Localizer((backbone or create_backbone(settings.backbone)).to(reader.device), _settings(settings))
+    sample = fit_records(index, settings, seed=config.seed)
     policy = crop_policy(index, settings)
     sampled = _sample(len(records), seed=config.seed)
-    found, maps = _apply(localizer, records, reader, policy=policy, sampled=sampled, progress=progress)
+    run.mkdir(parents=True, exist_ok=True)
+    keeps = settings.keep_gb > 0 and localizer.applies_as_fitted and len(sample) > _KEEP_FROM * len(records)
+    room = KeptMaps(run, images=len(sample), most_bytes=settings.keep_gb * 1e9) if keeps else nullcontext()
+    with room as kept:
+        _fit(localizer, sample, reader, kept, progress)
+        for warning in localizer.warnings():
+            progress.note(warning)
+        again = _Remembered(sample, kept) if kept and kept.images else _Remembered()
+        found, maps = _apply(localizer, records, reader, again, policy=policy, sampled=sampled, progress=progress)
     localizer.save(run / LOCALIZER_NAME, metadata={"data": index.digest(), "policy": policy})
     _write_boxes(run / BOXES_NAME, records, found, policy=policy)
     names = [records[place].path for place in sampled]
@@ -140,60 +166,110 @@ class _Reader:
     """Reads squeezed pictures on to the device."""
 
     root: Path
-    batch_size: int
+    asked: int
     workers: int
     device: torch.device
+
+    def batch_size(self, size: int) -> int:
+        """Return how many pictures of a size go through the network together."""
+        # One for each thread of a processor is enough to keep it busy: more cost memory, and cache misses.
+        pictures = max(2, torch.get_num_threads()) if self.device.type == "cpu" else _PICTURES
+        return self.asked or max(1, pictures * _SIDE**2 // size**2)
 
     def batches(self, records: Sequence[ImageRecord], *, size: int) -> Iterator[tuple[Tensor, list[ImageRecord]]]:
         """Yield pictures, uint8 (B, 3, size, size), and their records, in order."""
         samples = EvalSet(records, root=self.root, size=size, fit="squeeze")
-        workers = self.workers if len(records) > self.batch_size else 0
+        workers = self.workers if len(records) > _FEW else 0
         pin = self.device.type == "cuda"
-        for batch in eval_loader(samples, batch_size=self.batch_size, workers=workers, pin_memory=pin):
+        for batch in eval_loader(samples, batch_size=self.batch_size(size), workers=workers, pin_memory=pin):
             images = batch["image"].to(self.device, non_blocking=pin)
             yield images, [records[place] for place in batch["index"].tolist()]
 
 
-def _fit(index: ImageIndex, config: Config, reader: _Reader, progress: Progress) -> Localizer:
-    settings = config.localize
-    wanted = {item.name: getattr(settings, item.name) for item in dataclasses.fields(LocalizerSettings)}
-    localizer = Localizer(create_backbone(settings.backbone).to(reader.device), LocalizerSettings(**wanted))
-    records = fit_records(index, settings, seed=config.seed)
-    total = math.ceil(len(records) / reader.batch_size)
-    batches = progress.track(
-        reader.batches(records, size=localizer.fit_size), total=total, what="fitting the localizer", unit="batches"
+def _settings(settings: LocalizeConfig) -> LocalizerSettings:
+    return LocalizerSettings(
+        **{item.name: getattr(settings, item.name) for item in dataclasses.fields(LocalizerSettings)}
     )
-    return localizer.fit(images for images, _ in batches)
+
+
+def _fit(
+    localizer: Localizer, sample: Sequence[ImageRecord], reader: _Reader, kept: KeptMaps | None, progress: Progress
+) -> None:
+    total = math.ceil(len(sample) / reader.batch_size(localizer.fit_size))
+    batches = progress.track(
+        reader.batches(sample, size=localizer.fit_size), total=total, what="fitting the localizer", unit="batches"
+    )
+    localizer.fit((images for images, _ in batches), keep=kept.append if kept else None)
+    if kept and kept.refusal:
+        progress.note(
+            f"the {len(sample)} photographs of the fit go through the network twice, because their feature maps are "
+            f"not kept ({kept.refusal}); localize.keep_gb is what they may take, localize.fit_images how many they are"
+        )
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """What need not be read and computed again: photographs of the fit, and their feature maps in the same order."""
+
+    records: Sequence[ImageRecord] = ()
+    maps: KeptMaps | None = None
 
 
 def _apply(
     localizer: Localizer,
     records: Sequence[ImageRecord],
     reader: _Reader,
+    again: _Remembered,
     *,
     policy: CropPolicy,
     sampled: Sequence[int],
     progress: Progress,
 ) -> tuple[_Found, Tensor]:
     """Locate every object; also return the indicator maps of the sampled places, float16 (N, h, w)."""
-    locations: list[Location] = []
-    maps: dict[int, Tensor] = {}
-    wanted = set(sampled)
-    batches = reader.batches(records, size=localizer.settings.size)
-    total = math.ceil(len(records) / reader.batch_size)
-    for images, some in progress.track(batches, total=total, what="finding objects", unit="batches"):
+    known = {record.path for record in again.records}
+    others = [record for record in records if record.path not in known]
+    size = reader.batch_size(localizer.settings.size)
+    total = math.ceil(len(known) / size) + math.ceil(len(others) / size)
+    indicators = chain(_remembered(localizer, again, reader.device), _computed(localizer, others, reader))
+    tracked = progress.track(indicators, total=total, what="finding objects", unit="batches")
+    wanted = {records[place].path for place in sampled}
+    boxes: dict[str, _Boxes] = {}
+    maps: dict[str, Tensor] = {}
+    for record, location in _located(localizer, tracked):
+        if record.path in wanted:
+            maps[record.path] = _scaled_map(location)
+        boxes[record.path] = (location.part, location.chosen)
+    found = _gather([boxes[record.path] for record in records], records, policy=policy)
+    return found, torch.stack([maps[records[place].path] for place in sampled])
+
+
+def _remembered(localizer: Localizer, again: _Remembered, device: torch.device) -> Iterator[_Indicators]:
+    place = 0
+    for stages in again.maps.batches() if again.maps else ():
+        indicators = localizer.project([each.to(device) for each in stages])
+        yield indicators, again.records[place : place + len(indicators)]
+        place += len(indicators)
+
+
+def _computed(localizer: Localizer, records: Sequence[ImageRecord], reader: _Reader) -> Iterator[_Indicators]:
+    for images, some in reader.batches(records, size=localizer.settings.size) if records else ():
+        yield localizer.indicators(images), some
+
+
+def _located(localizer: Localizer, batches: Iterator[_Indicators]) -> Iterator[tuple[ImageRecord, Location]]:
+    """Find the boxes of a batch while the device is at work on the next one."""
+    batch = next(batches, None)
+    while batch is not None:
+        indicators, some = batch[0].cpu(), batch[1]
+        batch = next(batches, None)
         sizes = {"widths_px": [r.width_px for r in some], "heights_px": [r.height_px for r in some]}
-        for location in localizer.predict(images, **sizes):
-            if len(locations) in wanted:
-                maps[len(locations)] = _scaled_map(location)
-            locations.append(location)
-    return _gather(locations, records, policy=policy), torch.stack([maps[place] for place in sampled])
+        yield from zip(some, localizer.locate(indicators, **sizes), strict=True)
 
 
-def _gather(locations: Sequence[Location], records: Sequence[ImageRecord], *, policy: CropPolicy) -> _Found:
-    chosen = [location.chosen for location in locations]
+def _gather(boxes: Sequence[_Boxes], records: Sequence[ImageRecord], *, policy: CropPolicy) -> _Found:
+    chosen = [each for _, each in boxes]
     return _Found(
-        object_xyxy=torch.tensor([location.part.box_xyxy for location in locations]),
+        object_xyxy=torch.tensor([part.box_xyxy for part, _ in boxes]),
         crop_xyxy=policy_boxes(
             torch.tensor([box.box_xyxy for box in chosen]),
             policy=policy,

@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
+from leadpp.functional import ddt
 from leadpp.functional.ddt import (
     SIGN_RULES,
     DescriptorStatistics,
@@ -11,6 +12,7 @@ from leadpp.functional.ddt import (
     count_zero_rows,
     direction_along,
     indicator_maps,
+    leading_vector,
     principal_direction,
 )
 from leadpp.functional.randomness import generator_for
@@ -79,6 +81,49 @@ def test_direction_is_the_first_principal_component(offset: float) -> None:
     assert direction.explained_frac == pytest.approx(float(oracle.explained_variance_ratio_[0]), rel=1e-6)
     scores = (rows.double() - direction.mean) @ direction.vector
     assert direction.spread == pytest.approx(float(scores.std(correction=0)), rel=1e-6)
+
+
+def test_covariance_of_many_channels_is_numpy_s() -> None:
+    # More channels than one matrix product takes.
+    rows = torch.randn(40, 1500, generator=generator_for(3, "rows"), dtype=torch.float64) + 5
+    covariance = DescriptorStatistics(1500).update(rows[:30]).update(rows[30:]).covariance
+    np.testing.assert_allclose(covariance.numpy(), np.cov(rows.numpy().T, bias=True), rtol=0, atol=1e-12)
+
+
+def spectrum(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A symmetric matrix of given eigenvalues, and its eigenvectors as columns."""
+    square = torch.randn(len(values), len(values), generator=generator_for(5, "basis"), dtype=torch.float64)
+    basis = torch.linalg.qr(square)[0]
+    matrix = (basis * values) @ basis.T
+    return (matrix + matrix.T) / 2, basis
+
+
+@pytest.mark.parametrize("gap", [0.5, 1e-2, 1e-4])
+@pytest.mark.parametrize("channels", [40, 300])
+def test_leading_vector_is_that_of_the_whole_spectrum(channels: int, gap: float) -> None:
+    values = torch.linspace(0, 1, channels, dtype=torch.float64)
+    values[-1] += gap
+    matrix, basis = spectrum(values)
+    vector = leading_vector(matrix)
+    assert torch.equal(vector, leading_vector(matrix))
+    for expected in (basis[:, -1], torch.linalg.eigh(matrix)[1][:, -1]):
+        assert float((vector - expected * (expected @ vector)).norm()) < 1e-8
+
+
+def test_leading_vector_of_a_tie_is_any_of_its_plane(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = torch.linspace(0, 1, 300, dtype=torch.float64)
+    values[-2] = 1.0
+    matrix, basis = spectrum(values)
+    for restarts in (1, 50):  # one restart is not enough: the whole spectrum is computed
+        monkeypatch.setattr(ddt, "_MOST_RESTARTS", restarts)
+        vector = leading_vector(matrix)
+        assert float((basis[:, -2:].T @ vector).norm()) == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_leading_vector_where_all_directions_are_alike(scale: float) -> None:
+    vector = leading_vector(scale * torch.eye(300, dtype=torch.float64))
+    assert float(vector.norm()) == pytest.approx(1.0)
 
 
 def test_direction_follows_a_permutation_of_channels_and_ignores_scale() -> None:

@@ -84,7 +84,9 @@ def changed(run: Path, change: Callable[[], tuple[Job, ImageIndex]]) -> set[str]
     [
         ({"seed": 5}, {"localize", "prototypes", "train", "evaluate", "report"}),
         ({"localize": {"threshold": 0.3}}, {"localize", "report"}),
+        ({"localize": {"fit_images": 3}}, {"localize", "report"}),
         ({"localize": {"batch_size": 3}}, set()),
+        ({"localize": {"keep_gb": 0.5}}, set()),
         ({"text": {"template": "{}"}}, {"prototypes", "evaluate", "report"}),
         ({"teacher": {"normalization": "imagenet"}}, {"prototypes", "train", "evaluate", "report"}),
         ({"teacher": {"balance": 0.25}}, {"train", "report"}),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from leadpp.config import Config, build_config
 from leadpp.data.boxes import read_boxes
-from leadpp.data.index import ImageIndex, ImageRecord, Split
+from leadpp.data.index import ImageIndex, ImageRecord, Split, open_data
 from leadpp.data.views import read_photograph
 from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import ArtifactError, DataError
@@ -171,8 +171,98 @@ def test_fit_size_may_differ_from_the_size(index: ImageIndex, tmp_path: Path, mo
         return normalize(self, images, stages)
 
     monkeypatch.setattr(Backbone, "forward_stages", watch)
-    localize(index=index, run=tmp_path, config=settings(fit_size=64))
+    progress = SilentProgress()
+    localize(index=index, run=tmp_path, config=settings(fit_size=64), progress=progress)
     assert seen == [64, 64, 48, 48, 48]
+    assert progress.notes == []
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Every picture that goes through the network."""
+    pictures: list[torch.Tensor] = []
+    forward = Backbone.forward_stages
+
+    def watch(self: Backbone, images: torch.Tensor, stages: int) -> list[torch.Tensor]:
+        pictures.extend(images)
+        return forward(self, images, stages)
+
+    monkeypatch.setattr(Backbone, "forward_stages", watch)
+    return pictures
+
+
+@pytest.fixture(scope="module")
+def sixty(tmp_path_factory: pytest.TempPathFactory) -> ImageIndex:
+    """60 photographs of noise, 36 of them for training, and by no means in that order."""
+    folder = tmp_path_factory.mktemp("sixty")
+    for number in range(60):
+        rng = np.random.default_rng(number)
+        pixels = rng.integers(0, 100, (40, 50, 3), dtype=np.uint8)
+        x, y, w, h = (int(value) for value in rng.integers(5, 25, 4))
+        pixels[y : y + h, x : x + w] += np.array([140, 30, 20], dtype=np.uint8)
+        path = folder / ("train" if number % 5 < 3 else "test") / "a" / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    found = open_data(folder, seed=0)
+    order = np.random.default_rng(1).permutation(60)
+    return dataclasses.replace(found, records=tuple(found.records[place] for place in order))
+
+
+@pytest.mark.parametrize(
+    ("changes", "forwards"),
+    [({}, 60), ({"keep_gb": 0.0}, 96), ({"fit_images": 10}, 60), ({"fit_images": 6}, 66), ({"fit_size": 64}, 96)],
+)
+def test_photographs_go_through_the_network_once(
+    sixty: ImageIndex, tmp_path: Path, seen: list[torch.Tensor], changes: dict[str, Any], forwards: int
+) -> None:
+    # Without settings, and wherever the fit sees few of the photographs, at most 1.1 forwards a photograph.
+    localize(index=sixty, run=tmp_path, config=settings(**changes, stages=2, upsample=2))
+    assert len(seen) == forwards
+
+
+def test_kept_maps_find_the_same_boxes(sixty: ImageIndex, tmp_path: Path) -> None:
+    found: dict[float, Mapping[str, list[Any]]] = {}
+    for keep_gb in (0.0, 1.0):
+        chosen = settings(stages=2, upsample=2, form="search", threshold=0.2, keep_gb=keep_gb)
+        localize(index=sixty, run=tmp_path / str(keep_gb), config=chosen)
+        found[keep_gb] = columns(tmp_path / str(keep_gb))
+    twice, once = (
+        np.array([[table[f"{part}_{side}"] for side in ("x0", "y0", "x1", "y1")] for part in ("object", "crop")])
+        for table in found.values()
+    )
+    # A cell at the threshold may fall on the other side by rounding: hardly ever, and then the box moves by a cell.
+    moved = (twice != once).any(axis=(0, 1))
+    assert moved.mean() <= 0.02
+    assert found[0.0]["path"] == found[1.0]["path"] == [record.path for record in sixty.usable()]
+    assert len({tuple(box) for box in once[0].T.tolist()}) > 20
+    assert sorted(path.name for path in (tmp_path / "1.0").iterdir()) == [
+        "boxes.parquet", "indicators.safetensors", "localizer.safetensors",
+    ]  # fmt: skip
+
+
+def test_maps_without_room_are_made_again_and_it_is_said(
+    sixty: ImageIndex, tmp_path: Path, seen: list[torch.Tensor]
+) -> None:
+    progress = SilentProgress()
+    localize(index=sixty, run=tmp_path, config=settings(keep_gb=1e-6), progress=progress)
+    assert len(seen) == 96
+    (note,) = progress.notes
+    assert note.startswith("the 36 photographs of the fit go through the network twice")
+    assert "localize.keep_gb" in note
+
+
+def test_own_statistics_are_not_those_of_the_fit(sixty: ImageIndex, tmp_path: Path, seen: list[torch.Tensor]) -> None:
+    localize(index=sixty, run=tmp_path, config=settings(batchnorm="train-in-apply"))
+    assert len(seen) == 96
+
+
+@pytest.mark.parametrize(("size", "asked", "expected"), [(448, 0, 3), (224, 0, 12), (2000, 0, 1), (448, 7, 7)])
+def test_batches_go_by_the_size_of_the_pictures(
+    monkeypatch: pytest.MonkeyPatch, size: int, asked: int, expected: int
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    reader = stage._Reader(root=Path(), asked=asked, workers=0, device=torch.device("cpu"))
+    assert reader.batch_size(size) == expected
 
 
 def test_localizer_of_the_run_finds_the_same_again(index: ImageIndex, tmp_path: Path) -> None:

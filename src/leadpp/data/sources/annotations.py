@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from leadpp.errors import DataError
 
@@ -114,6 +112,9 @@ def read_mat(path: Path, variable: str) -> np.ndarray[Any, Any]:
     Raises:
         DataError: The file is missing or damaged, or has no such variable.
     """
+    from scipy.io import loadmat  # slow to import, and most data sets have no such files
+    from scipy.io.matlab import MatReadError
+
     try:
         content = loadmat(path, squeeze_me=True)
     except FileNotFoundError as error:
