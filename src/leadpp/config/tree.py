@@ -344,8 +344,8 @@ class EvaluateConfig:
     protocol (a new view in every epoch)."""
     heldout: float = 0.2
     """Share of the training photographs on which the probe's epoch is chosen."""
-    chunk: int = 1024
-    """Queries compared at a time; bounds memory."""
+    chunk: int = 512
+    """Most queries compared at a time, fewer in large sets; bounds memory."""
     kmeans_restarts: int = 5
     """Starts of each k-means; the best inertia is kept."""
 

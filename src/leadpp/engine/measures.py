@@ -30,8 +30,8 @@ class MeasureSettings:
     """Decides the probe's draws and the seeds of the clusters."""
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     """How the probe is trained."""
-    chunk: int = 1024
-    """Queries compared at a time; bounds memory."""
+    chunk: int = 512
+    """Most queries compared at a time, fewer in large sets; bounds memory."""
     kmeans_restarts: int = 5
     """Starts of each k-means."""
     device: torch.device | None = None
