@@ -48,13 +48,23 @@ def unit_rows(features: Tensor) -> Tensor:
     Raises:
         DataError: A value is not finite.
     """
-    if not features.sum().isfinite() and not features.isfinite().all():  # the sum shows it without a mask of (N, F)
-        rows = int((~features.isfinite()).any(dim=1).sum())
-        raise DataError(
-            f"expected finite features, found NaN or infinity in {rows} of {len(features)} rows; "
-            "the network that made them has diverged: train it with a lower learning rate"
-        )
+    check_finite(features)
     return torch.nn.functional.normalize(features.float(), dim=1)
+
+
+def check_finite(features: Tensor) -> None:
+    """Refuse features of which a value is not finite; (N, F).
+
+    Raises:
+        DataError: One is not.
+    """
+    if features.sum().isfinite() or features.isfinite().all():  # the sum shows it without a mask of (N, F)
+        return
+    rows = int((~features.isfinite()).any(dim=1).sum())
+    raise DataError(
+        f"expected finite features, found NaN or infinity in {rows} of {len(features)} rows; "
+        "the network that made them has diverged: train it with a lower learning rate"
+    )
 
 
 def nearest(
