@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.bench.case import Case, Work
 from benchmarks.obvious.probe import linear_probe as obvious_probe
+from leadpp.config.tree import EvaluateConfig
 from leadpp.data.index import ImageIndex, open_data
 from leadpp.data.views import EvalSet, ProbeSet, eval_loader
 from leadpp.engine.features import backbone_features, extract
@@ -20,7 +21,7 @@ from leadpp.functional.randomness import generator_for
 from leadpp.models.backbone import Backbone
 
 SEED = 5
-VIEWS = 4
+VIEWS = EvaluateConfig().probe_views
 _CLASSES = 4
 _BATCH = 64
 _CPU = torch.device("cpu")
@@ -52,8 +53,8 @@ class Material:
 
 
 def probe(*, quick: bool) -> Case:
-    """Compare both ways on 64 and 32 photographs in 100 epochs; quick: on 40 and 20 in 20 epochs."""
-    train, test, epochs = (40, 20, 20) if quick else (64, 32, 100)
+    """Compare both ways on 48 and 48 photographs in 100 epochs; quick: on 30 and 30 in 20 epochs."""
+    train, test, epochs = (30, 30, 20) if quick else (48, 48, 100)
 
     def material() -> Material:
         return draw_material(train=train, test=test, epochs=epochs, size=112)
@@ -78,7 +79,7 @@ def probe(*, quick: bool) -> Case:
         items=train,
         obvious=obvious,
         fast=fast,
-        target=3.5 if quick else 15.0,
+        target=3.0 if quick else 15.0,
     )
 
 

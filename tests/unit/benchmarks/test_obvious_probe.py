@@ -30,6 +30,6 @@ def test_the_obvious_way_encodes_every_view_anew_and_leaves_the_network_alone() 
 
 
 def test_the_quick_case_has_a_target_below_its_bound() -> None:
-    assert "bounds the ratio: 5 here" in case(quick=True).protocol
-    assert "bounds the ratio: 27 here" in case(quick=False).protocol
-    assert (case(quick=True).target, case(quick=False).target) == (3.5, 15.0)
+    assert "bounds the ratio: 4 here" in case(quick=True).protocol
+    assert "bounds the ratio: 20 here" in case(quick=False).protocol
+    assert (case(quick=True).target, case(quick=False).target) == (3.0, 15.0)
