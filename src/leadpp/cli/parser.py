@@ -249,7 +249,7 @@ def _metavar(leaf: OptionField) -> str:
 
 def _default(leaf: OptionField) -> str:
     if isinstance(leaf.default, tuple):
-        return ",".join(leaf.default)
+        return ",".join(f"{item:g}" if isinstance(item, float) else item for item in leaf.default)
     return str(leaf.default).lower() if isinstance(leaf.default, bool) else str(leaf.default) or "none"
 
 

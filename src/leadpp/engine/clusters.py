@@ -1,6 +1,7 @@
-"""k-means and spherical k-means, and how well clusters agree with classes.
+"""k-means and spherical k-means, all restarts at once, and how well clusters agree with classes.
 
-Memory grows with N x clusters for a block of items, never with N x N.
+The centres of all restarts are compared with an item in one matrix product. Besides a copy of the features and some
+numbers an item and restart, memory is bounded by a block of items, whatever N and the number of clusters.
 """
 
 import math
@@ -13,7 +14,8 @@ from torch.nn.functional import normalize
 from leadpp.errors import DataError
 from leadpp.functional.metrics import hungarian_accuracy
 
-_BLOCK = 8192
+_BLOCK_SCORES = 1 << 23
+_BLOCK_ITEMS = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,11 +65,9 @@ def kmeans(
     else:
         offset = points.mean(dim=0)  # distances near the origin lose fewer digits
         points = points - offset
-    starts = (_seeds(points, clusters=clusters, generator=generator) for _ in range(restarts))
-    best = min(
-        (refine(points, start, spherical=spherical, iterations=iterations) for start in starts),
-        key=lambda found: found.inertia,
-    )
+    starts = _seeds(points, clusters=clusters, restarts=restarts, generator=generator)
+    found = refine_all(points, starts, spherical=spherical, iterations=iterations)
+    best = min(found, key=lambda clustering: clustering.inertia)
     return Clustering(assignments=best.assignments, centres=best.centres + offset, inertia=best.inertia)
 
 
@@ -85,15 +85,40 @@ def refine(points: Tensor, centres: Tensor, *, spherical: bool = False, iteratio
     Returns:
         The partition.
     """
-    assignments, distances = _assign(points, centres)
+    return refine_all(points, centres[None], spherical=spherical, iterations=iterations)[0]
+
+
+def refine_all(
+    points: Tensor, starts: Tensor, *, spherical: bool = False, iterations: int = 100
+) -> tuple[Clustering, ...]:
+    """Do :func:`refine` from several starts at once; one that has come to rest costs no more.
+
+    Args:
+        points: Shape (N, F), unit rows if ``spherical``.
+        starts: Shape (S, clusters, F).
+        spherical: Keep centres at unit length.
+        iterations: Most moves of each.
+
+    Returns:
+        The partition that each start leads to.
+    """
+    squares = points.square().sum(dim=1)
+    centres = starts.clone()
+    assignments, distances = _assign(points, squares, centres)
+    moving = torch.arange(len(starts), device=points.device)
     for _ in range(iterations):
-        centres = _move(points, assignments, distances, clusters=len(centres), spherical=spherical)
-        before = assignments
-        assignments, distances = _assign(points, centres)
-        if torch.equal(assignments, before):
+        centres[moving] = _move(
+            points, assignments[moving], distances[moving], clusters=centres.shape[1], spherical=spherical
+        )
+        before = assignments[moving]
+        assignments[moving], distances[moving] = _assign(points, squares, centres[moving])
+        moving = moving[(assignments[moving] != before).any(dim=1)]
+        if len(moving) == 0:
             break
-    inertia = (points - centres[assignments]).square().sum(dim=1).cpu().double().sum().item()
-    return Clustering(assignments=assignments, centres=centres, inertia=inertia)
+    return tuple(
+        Clustering(assignments=of_start, centres=found, inertia=_inertia(points, found, of_start))
+        for of_start, found in zip(assignments, centres, strict=True)
+    )
 
 
 def cluster_figures(assignments: Tensor, labels: Tensor) -> dict[str, float]:
@@ -117,39 +142,65 @@ def cluster_figures(assignments: Tensor, labels: Tensor) -> dict[str, float]:
     }
 
 
-def _seeds(points: Tensor, *, clusters: int, generator: torch.Generator) -> Tensor:
-    """Greedy k-means++: of some candidates drawn by squared distance, keep the one that lowers the inertia most."""
+def _seeds(points: Tensor, *, clusters: int, restarts: int, generator: torch.Generator) -> Tensor:
+    """Greedy k-means++: of some candidates drawn by squared distance, keep the one that lowers the inertia most.
+
+    Returns:
+        Seeds of each restart, (restarts, clusters, F).
+    """
     trials = 2 + int(math.log(clusters))
-    chosen = [int(torch.randint(len(points), (), generator=generator))]
-    nearest = _squared_distances(points, points[chosen])[:, 0]
+    squares = points.square().sum(dim=1)
+    chosen = torch.randint(len(points), (restarts, 1), generator=generator).to(points.device)
+    nearest = _squared_distances(points, squares, chosen[:, 0])
     for _ in range(clusters - 1):
-        nearest[chosen] = 0.0
+        nearest.scatter_(1, chosen, 0.0)
         weights = nearest.cpu()
-        if not weights.any():
-            weights = torch.ones_like(weights)  # fewer distinct items than clusters
+        weights[~weights.any(dim=1)] = 1.0  # fewer distinct items than clusters
         candidates = weights.multinomial(trials, replacement=True, generator=generator).to(points.device)
-        lowered = _squared_distances(points, points[candidates]).minimum(nearest[:, None])
-        best = int(lowered.sum(dim=0).argmin())
-        chosen.append(int(candidates[best]))
-        nearest = lowered[:, best]
+        lowered = _squared_distances(points, squares, candidates.flatten()).view(restarts, trials, -1)
+        best = torch.minimum(lowered, nearest[:, None], out=lowered).sum(dim=2).argmin(dim=1, keepdim=True)
+        chosen = torch.cat([chosen, candidates.gather(1, best)], dim=1)
+        nearest = lowered.take_along_dim(best[:, :, None], dim=1)[:, 0]
     return points[chosen]
 
 
+def _squared_distances(points: Tensor, squares: Tensor, items: Tensor) -> Tensor:
+    """Squared distances of some items to all, (items, N)."""
+    products = torch.addmm(squares, points[items], points.T, alpha=-2)
+    return products.add_(squares[items, None]).clamp_(min=0)
+
+
 def _move(points: Tensor, assignments: Tensor, distances: Tensor, *, clusters: int, spherical: bool) -> Tensor:
-    counts = assignments.bincount(minlength=clusters)
-    sums = points.new_zeros(clusters, points.shape[1]).index_add_(0, assignments, points)
-    centres = sums / counts.clamp(min=1)[:, None]
-    empty = (counts == 0).nonzero()[:, 0]
-    centres[empty] = points[distances.topk(len(empty)).indices]
-    return normalize(centres, dim=1) if spherical else centres
+    """Put the centres of each start on the means of their items; (S, N), (S, N) -> (S, clusters, F)."""
+    starts = len(assignments)
+    own = assignments + clusters * torch.arange(starts, device=points.device)[:, None]
+    counts = own.flatten().bincount(minlength=starts * clusters)
+    sums = points.new_zeros(starts * clusters, points.shape[1])
+    for rows in own:
+        sums.index_add_(0, rows, points)
+    centres = sums.div_(counts.clamp(min=1)[:, None]).view(starts, clusters, -1)
+    empty = (counts == 0).view(starts, clusters)
+    for start in empty.any(dim=1).nonzero()[:, 0].tolist():
+        without = empty[start].nonzero()[:, 0]
+        centres[start, without] = points[distances[start].topk(len(without)).indices]
+    return normalize(centres, dim=2) if spherical else centres
 
 
-def _assign(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest centre of each item, the lower number of equals, and the squared distance to it."""
-    nearest = [_squared_distances(block, centres).min(dim=1) for block in torch.split(points, _BLOCK)]
-    return torch.cat([found.indices for found in nearest]), torch.cat([found.values for found in nearest])
+def _assign(points: Tensor, squares: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """Nearest centre of each item, the lower number of equals, and the squared distance to it, each (S, N)."""
+    starts, clusters, width = centres.shape
+    flat = centres.view(-1, width)
+    lengths = flat.square().sum(dim=1)
+    indices, values = [], []
+    for block in points.split(max(1, _BLOCK_SCORES // len(flat))):
+        scores = torch.addmm(lengths, block, flat.T, alpha=-2).view(-1, starts, clusters)
+        nearest = scores.min(dim=2)
+        indices.append(nearest.indices.T)
+        values.append(nearest.values.T)
+    return torch.cat(indices, dim=1), torch.cat(values, dim=1).add_(squares).clamp_(min=0)
 
 
-def _squared_distances(points: Tensor, centres: Tensor) -> Tensor:
-    squares = points.square().sum(dim=1)[:, None] + centres.square().sum(dim=1)
-    return torch.addmm(squares, points, centres.T, alpha=-2).clamp_(min=0)
+def _inertia(points: Tensor, centres: Tensor, assignments: Tensor) -> float:
+    blocks = zip(points.split(_BLOCK_ITEMS), assignments.split(_BLOCK_ITEMS), strict=True)
+    sums = [(block - centres[own]).square().sum(dim=1).cpu().double().sum() for block, own in blocks]
+    return float(sum(sums))

@@ -30,8 +30,8 @@ class MeasureSettings:
     """Decides the probe's draws and the seeds of the clusters."""
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     """How the probe is trained."""
-    chunk: int = 1024
-    """Queries compared at a time; bounds memory."""
+    chunk: int = 512
+    """Most queries compared at a time, fewer in large sets; bounds memory."""
     kmeans_restarts: int = 5
     """Starts of each k-means."""
     device: torch.device | None = None
@@ -151,13 +151,24 @@ def _probe_figures(result: ProbeResult) -> dict[str, float]:
 def _probe_protocol(result: ProbeResult, *, views: int, settings: ProbeSettings, count: int) -> dict[str, Any]:
     protocol: dict[str, Any] = {
         "epochs": settings.epochs,
-        "learning_rate": settings.learning_rate,
+        "learning_rate": result.pace.rate,
+        "weight_decay": result.pace.decay,
         "batch_size": min(settings.batch_size, count),
         "views": views or "the test view",
         "heldout": settings.heldout,
         "features": "unit rows",
     }
-    return protocol if result.heldout_epoch is None else {**protocol, "heldout_epoch": result.heldout_epoch}
+    if result.heldout_epoch is not None:
+        protocol |= {"heldout_epoch": result.heldout_epoch, "heldout_items": result.heldout_items}
+    if len(settings.grid) > 1:
+        protocol |= {
+            "rates_tried": list(settings.rates),
+            "decays_tried": list(settings.decays),
+            "chosen_on": f"{result.heldout_items} held-out training photographs, never on test"
+            if result.heldout_items
+            else "nothing: no class has a photograph to hold out, so the first rate and decay",
+        }
+    return protocol
 
 
 def _clusters(test: FeatureBank, settings: MeasureSettings) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Nearest neighbours by cosine: votes of training neighbours, and leave-one-out retrieval, in blocks of queries.
 
-Only a block of queries is compared at a time, so memory grows with block x N and never with N x N. Cosines are float32;
-ranks are exact for them (ties as in :mod:`leadpp.functional.metrics`), and means are float64.
+Only a block of queries is compared at a time, and a block is smaller where there are many items, so that memory grows
+with N and never with N x N. Cosines are float32; ranks are exact for them (ties as in
+:mod:`leadpp.functional.metrics`), and means are float64.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from leadpp.functional import metrics
 
 RECALL_AT = (1, 2, 4, 8)
 PURITY_AT = 10
+_BLOCK_SCORES = 1 << 25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,17 +48,27 @@ def unit_rows(features: Tensor) -> Tensor:
     Raises:
         DataError: A value is not finite.
     """
-    if not features.isfinite().all():
-        rows = int((~features.isfinite()).any(dim=1).sum())
-        raise DataError(
-            f"expected finite features, found NaN or infinity in {rows} of {len(features)} rows; "
-            "the network that made them has diverged: train it with a lower learning rate"
-        )
+    check_finite(features)
     return torch.nn.functional.normalize(features.float(), dim=1)
 
 
+def check_finite(features: Tensor) -> None:
+    """Refuse features of which a value is not finite; (N, F).
+
+    Raises:
+        DataError: One is not.
+    """
+    if features.sum().isfinite() or features.isfinite().all():  # the sum shows it without a mask of (N, F)
+        return
+    rows = int((~features.isfinite()).any(dim=1).sum())
+    raise DataError(
+        f"expected finite features, found NaN or infinity in {rows} of {len(features)} rows; "
+        "the network that made them has diverged: train it with a lower learning rate"
+    )
+
+
 def nearest(
-    features: Tensor, gallery: Tensor | None = None, *, k: int, chunk: int = 1024
+    features: Tensor, gallery: Tensor | None = None, *, k: int, chunk: int = 512
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Find the ``k`` most similar gallery items of each row, block by block.
 
@@ -64,7 +76,7 @@ def nearest(
         features: Queries, shape (Q, F).
         gallery: Shape (N, F); None asks the queries among themselves, each leaving itself out.
         k: Neighbours; more than there are means all.
-        chunk: Queries in a block.
+        chunk: Most queries in a block.
 
     Yields:
         Cosines and gallery indices of a block, most similar first, each (block, min(k, N)); with ``gallery`` None at
@@ -75,12 +87,13 @@ def nearest(
     """
     queries = unit_rows(features)
     items = queries if gallery is None else unit_rows(gallery)
-    for _, scores in _blocks(queries, items, chunk=chunk, leave_one_out=gallery is None):
+    everyone = torch.arange(len(queries), device=queries.device)
+    for _, scores in _blocks(queries, items, rows=everyone, chunk=chunk, leave_one_out=gallery is None):
         yield metrics.first_items(scores, k=min(k, len(items) - (gallery is None)))
 
 
 def knn_accuracies(
-    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], *, votes: Mapping[str, Vote], chunk: int = 1024
+    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], *, votes: Mapping[str, Vote], chunk: int = 512
 ) -> dict[str, float]:
     """Classify test items by their neighbours in train, under several settings in one pass.
 
@@ -89,7 +102,7 @@ def knn_accuracies(
         test: Features (Q, F) and class numbers (Q,) of the items that are classified; a class that train lacks
             counts as wrong.
         votes: Settings by name.
-        chunk: Queries in a block.
+        chunk: Most queries in a block.
 
     Returns:
         Accuracy by name, each from 0 to 1.
@@ -136,7 +149,7 @@ def knn_accuracy(
     return knn_accuracies((features_train, labels_train), (features_test, labels_test), votes=votes)["knn"]
 
 
-def retrieval(features: Tensor, labels: Tensor, *, chunk: int = 1024) -> Retrieval:
+def retrieval(features: Tensor, labels: Tensor, *, chunk: int = 512) -> Retrieval:
     """Ask each item for its class-mates among all other items.
 
     Items whose class has no other member cannot be asked; they are left out, counted, and stay in the gallery.
@@ -144,7 +157,7 @@ def retrieval(features: Tensor, labels: Tensor, *, chunk: int = 1024) -> Retriev
     Args:
         features: Shape (N, F).
         labels: Class numbers, shape (N,).
-        chunk: Queries in a block.
+        chunk: Most queries in a block.
 
     Returns:
         The means over queries; Rank-k and R@k are the same thing.
@@ -156,10 +169,9 @@ def retrieval(features: Tensor, labels: Tensor, *, chunk: int = 1024) -> Retriev
     items = unit_rows(features)
     asked = (members[place] >= 0).sum(dim=1) > 1
     values: dict[str, list[Tensor]] = {}
-    for rows, scores in _blocks(items, items, chunk=chunk, leave_one_out=True):
+    for rows, scores in _blocks(items, items, rows=asked.nonzero()[:, 0], chunk=chunk, leave_one_out=True):
         relevant = members[place[rows]]
-        relevant = relevant.where(relevant != rows[:, None], -1)[asked[rows]]
-        ranks = metrics.relevant_ranks(scores[asked[rows]], relevant).cpu()
+        ranks = metrics.relevant_ranks(scores, relevant.where(relevant != rows[:, None], -1)).cpu()
         for name, of_queries in _figures(ranks, others=len(items) - 1).items():
             values.setdefault(name, []).append(of_queries)
     queries = int(asked.sum())
@@ -189,11 +201,17 @@ def _class_members(labels: Tensor) -> tuple[Tensor, Tensor]:
     return members, place
 
 
-def _blocks(queries: Tensor, items: Tensor, *, chunk: int, leave_one_out: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield row numbers and cosines (block, N) of each block; with ``leave_one_out`` a row's own cosine is -inf."""
-    for start in range(0, len(queries), chunk):
-        rows = torch.arange(start, min(start + chunk, len(queries)), device=queries.device)
-        scores = queries[rows] @ items.T
+def _blocks(
+    queries: Tensor, items: Tensor, *, rows: Tensor, chunk: int, leave_one_out: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield row numbers and cosines (block, N) of some rows of ``queries``, block by block.
+
+    With ``leave_one_out`` a row's own cosine is -inf. The cosines are overwritten by the next block.
+    """
+    size = max(1, min(chunk, len(rows), _BLOCK_SCORES // max(1, len(items))))
+    room = items.new_empty(size, len(items))  # fresh memory for each block would have to be cleared each time
+    for block in rows.split(size) if len(rows) else ():
+        scores = torch.mm(queries[block], items.T, out=room[: len(block)])
         if leave_one_out:
-            scores[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
-        yield rows, scores
+            scores[torch.arange(len(block), device=block.device), block] = -torch.inf
+        yield block, scores

@@ -292,7 +292,8 @@ def _measure_settings(job: _Job) -> MeasureSettings:
         seed=job.config.seed,
         probe=ProbeSettings(
             epochs=settings.probe_epochs,
-            learning_rate=settings.probe_learning_rate,
+            rates=settings.probe_rates,
+            decays=settings.probe_decays,
             batch_size=settings.probe_batch_size,
             heldout=settings.heldout,
         ),

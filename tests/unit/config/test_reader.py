@@ -96,6 +96,10 @@ def test_dashes_and_underscores_are_the_same() -> None:
         ({"localize": {"policy": "round"}}, ["localize.policy", "square", "'round'"]),
         ({"evaluate": {"sets": 3}}, ["evaluate.sets", "list"]),
         ({"evaluate": {"sets": "whole,half"}}, ["evaluate.sets", "'half'"]),
+        ({"evaluate": {"probe_rates": "3,fast"}}, ["evaluate.probe_rates", "a number", "'fast'"]),
+        ({"evaluate": {"probe_rates": [30, 0]}}, ["evaluate.probe_rates", "above 0"]),
+        ({"evaluate": {"probe_decays": [-0.1]}}, ["evaluate.probe_decays", "0 or more"]),
+        ({"evaluate": {"probe_decays": []}}, ["evaluate.probe_decays"]),
         ({"preset": "best"}, ["preset", "lead++"]),
         ({"preset": ["lead"]}, ["preset"]),
         ({"networks": "moon"}, ["networks must be world, got 'moon'"]),
@@ -131,6 +135,7 @@ def test_a_bare_no_in_yaml_is_the_word_no() -> None:
 
 def test_lists_may_be_words_with_commas() -> None:
     assert build_config({"evaluate": {"sets": "crop, whole"}}).evaluate.sets == ("crop", "whole")
+    assert build_config({"evaluate": {"probe_rates": "10, 30"}}).evaluate.probe_rates == (10.0, 30.0)
 
 
 def test_yaml_files(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from leadpp.engine.clusters import cluster_figures, kmeans, refine
+from leadpp.engine import clusters
+from leadpp.engine.clusters import _seeds, cluster_figures, kmeans, refine, refine_all
 from leadpp.errors import DataError
 from tests.oracles import clusters as slow
 from tests.oracles.retrieval import matched_accuracy
@@ -68,6 +69,49 @@ def test_refining_from_the_same_start_ends_where_scikit_learn_ends() -> None:
     found = refine(features, start)
     assert found.assignments.tolist() == oracle.labels_.tolist()
     torch.testing.assert_close(found.centres, torch.from_numpy(oracle.cluster_centers_), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_all_starts_at_once_end_where_each_ends_alone(spherical: bool) -> None:
+    features = blobs(spread=3.0)[0] - 50
+    points = torch.nn.functional.normalize(features, dim=1) if spherical else features
+    picks = torch.stack([torch.randperm(240, generator=seeded(n))[:12] for n in range(4)])
+    starts = points[picks]
+    starts[2, 5] = 500.0  # a centre without items
+    starts[3] = refine(points, starts[0], spherical=spherical).centres  # one that has come to rest already
+    together = refine_all(points, starts, spherical=spherical)
+    for start, found in zip(starts, together, strict=True):
+        alone = refine(points, start, spherical=spherical)
+        assert torch.equal(found.assignments, alone.assignments)
+        torch.testing.assert_close(found.centres, alone.centres)
+        assert found.inertia == pytest.approx(alone.inertia, rel=1e-6)
+    assert len({found.inertia for found in together[:3]}) == 3
+
+
+def test_seeds_are_items_each_start_has_its_own_and_far_ones_are_preferred() -> None:
+    points = torch.arange(40.0)[:, None] // 10 * 100 + torch.arange(40.0)[:, None] % 10 / 100  # four far groups of ten
+    starts = _seeds(points, clusters=4, restarts=25, generator=seeded(1))[:, :, 0]
+    assert set(starts.flatten().tolist()) <= set(points[:, 0].tolist())
+    assert starts.div(100).floor().sort(dim=1).values.tolist() == [[0, 1, 2, 3]] * 25
+    assert len({tuple(row) for row in starts.tolist()}) == 25
+
+
+def test_of_two_candidates_the_one_that_lowers_the_inertia_most_is_kept() -> None:
+    points = torch.tensor([[0.0]] * 50 + [[10.0]] * 10 + [[14.0]] * 4)
+    pairs = _seeds(points, clusters=2, restarts=400, generator=seeded(2))[:, :, 0]
+    second = pairs[pairs[:, 0] == 0, 1]
+    share = (second == 14).double().mean().item()
+    assert share == pytest.approx((784 / 1784) ** 2, abs=0.06)  # only if both draws say so; one draw: 0.44
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, _ = blobs(spread=2.5)
+    whole = kmeans(features, clusters=8, generator=seeded(), restarts=3)
+    monkeypatch.setattr(clusters, "_BLOCK_SCORES", 100)
+    monkeypatch.setattr(clusters, "_BLOCK_ITEMS", 7)
+    pieces = kmeans(features, clusters=8, generator=seeded(), restarts=3)
+    assert torch.equal(whole.assignments, pieces.assignments)
+    assert whole.inertia == pytest.approx(pieces.inertia, rel=1e-6)
 
 
 def test_more_restarts_are_never_worse() -> None:

@@ -87,6 +87,20 @@ def test_the_probes_epoch_is_chosen_on_the_test_view_of_train() -> None:
     assert found["probe_heldout"] == by_view["test view"].heldout
 
 
+def test_a_sweep_says_what_was_tried_and_on_what_it_was_chosen() -> None:
+    sweep = dataclasses.replace(
+        SETTINGS, probe=ProbeSettings(epochs=5, batch_size=16, rates=(1e-6, 30.0), decays=(0.0,))
+    )
+    found = evaluate_features(bank(1), bank(2), settings=sweep)
+    plain = evaluate_features(bank(1), bank(2), settings=SETTINGS)
+    protocol = found["protocol"].pop("probe")
+    assert (protocol["learning_rate"], protocol["weight_decay"]) == (30.0, 0.0)
+    assert (protocol["rates_tried"], protocol["decays_tried"]) == ([1e-6, 30.0], [0.0])
+    assert protocol["chosen_on"] == "8 held-out training photographs, never on test"
+    assert not {"rates_tried", "decays_tried", "chosen_on"} & set(plain["protocol"].pop("probe"))
+    assert found == plain
+
+
 def test_small_sets_and_lonely_classes_are_said_in_the_row() -> None:
     train = FeatureBank(features=torch.eye(3), labels=torch.arange(3))
     test = FeatureBank(features=torch.eye(3)[[0, 0, 1]], labels=torch.tensor([0, 0, 1]))

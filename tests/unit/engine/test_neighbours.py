@@ -6,6 +6,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
+from leadpp.engine import neighbours
 from leadpp.engine.neighbours import Vote, knn_accuracies, knn_accuracy, nearest, retrieval, unit_rows
 from leadpp.errors import DataError
 from tests.oracles import retrieval as slow
@@ -40,6 +41,24 @@ def test_retrieval_equals_the_definition_whatever_the_block() -> None:
     assert 0.2 < expected["map"] < 0.9
     for chunk in (7, 60, 1000):
         assert retrieval(features, labels, chunk=chunk).figures == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_block_is_smaller_where_there_are_many_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = clouds(1, items=60)
+    expected = retrieval(features, labels).figures
+    monkeypatch.setattr(neighbours, "_BLOCK_SCORES", 60 * 7)
+    blocks = [len(rows) for rows, _ in nearest(features, k=3, chunk=50)]
+    assert blocks == [7] * 8 + [4]
+    assert retrieval(features, labels).figures == expected
+    monkeypatch.setattr(neighbours, "_BLOCK_SCORES", 10)  # less than one query needs
+    assert retrieval(features, labels).figures == expected
+
+
+def test_features_that_are_there_many_times_are_ranked_by_index() -> None:
+    generator = torch.Generator().manual_seed(3)
+    features = torch.randint(2, (90, 4), generator=generator) * 2.0 - 1  # cosines without rounding, hence true ties
+    labels = torch.randint(5, (90,), generator=generator)
+    assert retrieval(features, labels, chunk=13).figures == pytest.approx(slow_figures(features, labels), abs=1e-12)
 
 
 def test_queries_without_class_mates_are_left_out_and_stay_in_the_gallery() -> None:
@@ -130,6 +149,10 @@ def test_nearest_in_a_gallery_keeps_all_items() -> None:
 
 def test_unit_rows_keeps_zero_rows() -> None:
     torch.testing.assert_close(unit_rows(torch.tensor([[3.0, 4.0], [0, 0]])), torch.tensor([[0.6, 0.8], [0, 0]]))
+
+
+def test_finite_features_whose_sum_is_not_are_taken() -> None:
+    assert unit_rows(torch.full((2, 4), 3e38)).isfinite().all()
 
 
 def test_diverged_features_are_named() -> None:

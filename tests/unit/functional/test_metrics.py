@@ -39,6 +39,15 @@ def test_first_items_returns_scores_as_they_were() -> None:
     torch.testing.assert_close(scores, torch.tensor([[0.2, 0.2, -0.1]]), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("k", [1, 2, 3, 7, 29, 30])
+@pytest.mark.parametrize("levels", [0, 2, 9])
+def test_first_items_are_the_head_of_the_full_order(k: int, levels: int) -> None:
+    rows = [random_case(seed, levels=levels)[0] for seed in range(6)]
+    values, indices = metrics.first_items(torch.tensor(rows), k=k)
+    assert indices.tolist() == [slow.ranking(row)[:k] for row in rows]
+    assert torch.equal(values, torch.tensor(rows).gather(1, indices))
+
+
 def test_first_items_of_a_small_set_are_all_items() -> None:
     assert metrics.first_items(torch.tensor([[0.1, 0.9]]), k=10)[1].tolist() == [[1, 0]]
 
@@ -49,6 +58,28 @@ def test_ranks_are_places_in_the_full_order(seed: int, levels: int) -> None:
     scores, relevant = random_case(seed, levels=levels)
     places = [place for place, index in enumerate(slow.ranking(scores), start=1) if relevant[index]]
     assert ranks_of(scores, relevant)[0].tolist() == [*places, metrics.NEVER]
+
+
+@pytest.mark.parametrize("few", [0, 2, 1000])
+@pytest.mark.parametrize("levels", [3, 400])
+def test_ties_go_by_index_however_many_there_are(few: int, levels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole rows sorted, single items compared, or some of both: the full order decides."""
+    monkeypatch.setattr(metrics, "_FEW_TIES", max(1, few))
+    cases = [random_case(seed, items=90, levels=levels * (seed % 4)) for seed in range(12)]
+    most = max(sum(hits) for _, hits in cases)
+    relevant = [[index for index, hit in enumerate(hits) if hit] for _, hits in cases]
+    filled = torch.tensor([row + [-1] * (most - len(row)) for row in relevant])
+    found = metrics.relevant_ranks(torch.tensor([scores for scores, _ in cases]), filled)
+    for row, (scores, hits) in zip(found.tolist(), cases, strict=True):
+        places = [place for place, index in enumerate(slow.ranking(scores), start=1) if hits[index]]
+        assert row == [*places, *[metrics.NEVER] * (most - len(places))]
+
+
+def test_scores_are_left_as_they_were() -> None:
+    scores = torch.tensor([[0.5, -0.0, 0.0, 0.5]])
+    metrics.relevant_ranks(scores, torch.tensor([[3, 1]]))
+    metrics.first_items(scores, k=2)
+    assert scores.tolist() == [[0.5, -0.0, 0.0, 0.5]]
 
 
 def test_an_item_of_minus_infinity_comes_after_all_others() -> None:

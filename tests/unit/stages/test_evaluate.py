@@ -203,12 +203,19 @@ def test_the_probe_learns_from_the_numbered_views_of_the_set(world: World, monke
 
 def test_every_setting_arrives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = spy(monkeypatch)
-    changes = {"probe_learning_rate": 7.0, "probe_batch_size": 5, "heldout": 0.4, "chunk": 3, "kmeans_restarts": 1}
+    changes = {
+        "probe_rates": (7.0, 2.0),
+        "probe_decays": (0.5,),
+        "probe_batch_size": 5,
+        "heldout": 0.4,
+        "chunk": 3,
+        "kmeans_restarts": 1,
+    }
     config = quick(world, evaluate__encoders=("teacher",), **{f"evaluate__{key}": changes[key] for key in changes})
     run_stage(world, dataclasses.replace(config, seed=4))
     assert calls[0]["settings"] == MeasureSettings(
         seed=4,
-        probe=ProbeSettings(epochs=1, learning_rate=7.0, batch_size=5, heldout=0.4),
+        probe=ProbeSettings(epochs=1, rates=(7.0, 2.0), decays=(0.5,), batch_size=5, heldout=0.4),
         chunk=3,
         kmeans_restarts=1,
         device=None,

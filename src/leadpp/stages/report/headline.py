@@ -56,6 +56,7 @@ def headline(material: Material) -> dict[str, Any]:
         "explained": {k: v for k, v in _EXPLAINED.items() if k in columns.values()},
         "rest_columns": rest,
         "rest": [(_title(row), row["set"], [shown(row.get(key)) for key in rest]) for row in rows],
+        "paces": _paces(rows),
         "protocols": _protocols(rows),
     }
 
@@ -150,6 +151,17 @@ def _protocols(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for row, protocol in zip(rows, protocols, strict=True)
     ]
     return {"shared": shared, "own": [(name, items) for name, items in own if items]}
+
+
+def _paces(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Tell with which rate and decay each row's probe learnt, where several were tried."""
+    probes = {f"{_title(row)}, {row['set']}": (row.get("protocol") or {}).get("probe", {}) for row in rows}
+    return {
+        name: f"learning rate {probe['learning_rate']:g}, weight decay {probe['weight_decay']:g}, epoch "
+        f"{probe.get('heldout_epoch', EN_DASH)}; chosen on {probe['chosen_on']}"
+        for name, probe in probes.items()
+        if "chosen_on" in probe
+    }
 
 
 def _title(row: Mapping[str, Any]) -> str:

@@ -94,6 +94,16 @@ def test_the_protocol_is_told_once_where_rows_share_it(material: Material) -> No
     assert protocols["own"][1] == ("student · gap, crop", {"pictures": "crop"})
 
 
+def test_the_rate_that_a_probe_chose_among_several_is_shown(run: Path, material: Material) -> None:
+    assert headline.headline(material)["paces"] == {}
+    probe = {"learning_rate": 10.0, "weight_decay": 1e-4, "heldout_epoch": 7, "chosen_on": "9 held-out photographs"}
+    row = {"encoder": "student", "feature": "gap", "set": "crop", "knn": 1.0, "protocol": {"probe": probe}}
+    write_json(run / "evaluation.json", {"rows": [row]}, kind="evaluation")
+    swept = Material(index=material.index, run=run, config=CONFIG)
+    words = "learning rate 10, weight decay 0.0001, epoch 7; chosen on 9 held-out photographs"
+    assert headline.headline(swept)["paces"] == {"student · gap, crop": words}
+
+
 def test_figures_without_a_column_are_kept(material: Material) -> None:
     table = headline.headline(material)
     assert table["rest_columns"] == ["knn200"]
