@@ -24,10 +24,19 @@ class InputConfig:
     """Processes that read photographs; -1 takes one less than the cores, 0 reads in the main process."""
     bad_images: Literal["skip", "error"] = "skip"
     """What to do with files that cannot be read: leave them out (and count them) or stop."""
+    cache: Literal["none", "ram", "disk"] = "none"
+    """Where training keeps decoded photographs after their first epoch: nowhere, in memory, or in a file in the run
+    folder that goes when training ends."""
+    cache_limit_gb: float = 0.0
+    """Most that the cache may take, in GB; photographs beyond it are decoded every time. 0: half of what is free."""
+    augment: Literal["cpu", "device"] = "cpu"
+    """Where colours and sharpness of training views are changed: by the processes that read, or on the training
+    device, which leaves those decoding, cutting and resizing alone."""
 
     def __post_init__(self) -> None:
         _require(self.size >= 16, f"input.size must be at least 16 pixels, got {self.size}")
         _require(self.workers >= -1, f"input.workers must be -1 or more, got {self.workers}")
+        _require(self.cache_limit_gb >= 0, f"input.cache_limit_gb must be 0 or more, got {self.cache_limit_gb}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

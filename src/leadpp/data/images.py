@@ -1,6 +1,7 @@
 """The one reader of photographs: any mode and orientation becomes an upright RGB picture, or a reason why not."""
 
 import hashlib
+import math
 import struct
 import warnings
 import zlib
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from leadpp.errors import DataError
 
@@ -62,6 +64,8 @@ _UPRIGHT = {
     7: _Transpose.TRANSVERSE,
     8: _Transpose.ROTATE_90,
 }
+_TURNED, _FROM_RIGHT, _FROM_BELOW = {5, 6, 7, 8}, {2, 3, 6, 7}, {3, 4, 7, 8}
+"""Orientations that exchange width and height, and those whose upright columns or rows start where the file's end."""
 
 
 class ImageError(DataError):
@@ -79,6 +83,21 @@ class ImageError(DataError):
         """Let the error cross process borders, which rebuild it from its arguments."""
         path = str(self).removesuffix(f": {self.reason}")
         return type(self), (Path(path), self.reason)
+
+
+class Decoded(NamedTuple):
+    """A photograph as it was decoded: whole, or every side divided by a scale.
+
+    A point (x, y) of the whole upright photograph lies at (x / scale + x0, y / scale + y0) of the picture, where
+    (x0, y0) is ``offset_px``: it differs from 0 where a side does not divide and the orientation turned the start of
+    the rows or columns to their end.
+    """
+
+    picture: Image.Image
+    width_px: int
+    height_px: int
+    scale: int = 1
+    offset_px: tuple[float, float] = (0.0, 0.0)
 
 
 class Inspection(NamedTuple):
@@ -108,18 +127,36 @@ def read_image(path: Path, *, cut_bottom_px: int = 0) -> Image.Image:
         ImageError: No file, no image, damaged or truncated, or more pixels than Pillow's ``Image.MAX_IMAGE_PIXELS``
             (which is found in the header, before anything is decoded).
     """
+    return decode_image(path, cut_bottom_px=cut_bottom_px).picture
+
+
+def decode_image(path: Path, *, cut_bottom_px: int = 0, scale: int = 1) -> Decoded:
+    """Read a photograph as :func:`read_image` does; a JPEG file may be decoded at a fraction of its size.
+
+    Args:
+        path: As for :func:`read_image`.
+        cut_bottom_px: As for :func:`read_image`, in rows of the whole picture.
+        scale: 1, 2, 4 or 8: by how much the decoder may divide width and height, rounding up. Files of other formats
+            are decoded whole.
+
+    Raises:
+        ImageError: As :func:`read_image`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_FORMATS) as image:
+                whole = image.size
+                taken = _reduce(image, scale)
                 image.load()
-                upright = _upright(_to_rgb(image), image)
+                orientation = _orientation(image)
+                picture = _to_rgb(image)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ImageError(path, f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, which is not safe to decode") from error
     except _DECODER_FAILURES as error:
         raise ImageError(path, _reason(path, error)) from error
-    return _cut(upright, cut_bottom_px, path) if cut_bottom_px else upright
+    return _cut(_turned(picture, whole, taken, orientation), cut_bottom_px, path)
 
 
 def inspect_image(path: Path, cut_bottom_px: int = 0) -> Inspection:
@@ -158,7 +195,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         coloured = image.convert("RGBA")
         white = Image.new("RGBA", coloured.size, "white")
         return Image.alpha_composite(white, coloured).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_bytes(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -175,20 +212,42 @@ def _to_bytes(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uin
     return np.rint(scaled).astype(np.uint8)
 
 
-def _upright(picture: Image.Image, source: Image.Image) -> Image.Image:
-    """Apply the orientation of the EXIF data; data that cannot be read leave the picture as it is."""
+def _reduce(image: Image.Image, scale: int) -> int:
+    """Ask a JPEG decoder for a smaller picture; return by how much it divides."""
+    width, height = image.size
+    if scale == 1 or min(width, height) < scale or not isinstance(image, JpegImageFile):
+        return 1
+    image.draft(None, (width // scale, height // scale))
+    return next(taken for taken in (8, 4, 2, 1) if image.size == (-(-width // taken), -(-height // taken)))
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the orientation of the EXIF data, 1 (upright) where they cannot be read."""
     try:
-        orientation = source.getexif().get(ExifTags.Base.Orientation)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
     except _DECODER_FAILURES:
-        return picture
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return picture if method is None else picture.transpose(method)
+        return 1
+    return orientation if isinstance(orientation, int) else 1
 
 
-def _cut(picture: Image.Image, cut_bottom_px: int, path: Path) -> Image.Image:
-    if cut_bottom_px >= picture.height:
-        raise ImageError(path, f"only {picture.height} rows, of which {cut_bottom_px} are to be cut off")
-    return picture.crop((0, 0, picture.width, picture.height - cut_bottom_px))
+def _turned(picture: Image.Image, whole: tuple[int, int], scale: int, orientation: int) -> Decoded:
+    """Turn a picture upright, and note where the whole photograph's corner came to lie."""
+    method = _UPRIGHT.get(orientation)
+    upright = picture if method is None else picture.transpose(method)
+    width, height = whole[::-1] if orientation in _TURNED else whole
+    left = upright.width - width / scale if orientation in _FROM_RIGHT else 0.0
+    top = upright.height - height / scale if orientation in _FROM_BELOW else 0.0
+    return Decoded(upright, width, height, scale, (left, top))
+
+
+def _cut(decoded: Decoded, cut_bottom_px: int, path: Path) -> Decoded:
+    if cut_bottom_px == 0:
+        return decoded
+    if cut_bottom_px >= decoded.height_px:
+        raise ImageError(path, f"only {decoded.height_px} rows, of which {cut_bottom_px} are to be cut off")
+    picture, height = decoded.picture, decoded.height_px - cut_bottom_px
+    rows = min(picture.height, math.ceil(height / decoded.scale + decoded.offset_px[1]))
+    return decoded._replace(picture=picture.crop((0, 0, picture.width, rows)), height_px=height)
 
 
 def _reason(path: Path, error: BaseException) -> str:

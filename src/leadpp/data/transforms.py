@@ -1,20 +1,21 @@
 """Augmentations in two steps: parameters are drawn from a generator, then applied to a photograph.
 
-What was drawn is a small frozen record, so that it can be shown, compared, and one day be applied on another device.
-Pixels stay with Pillow: on one CPU core, for a 224 px view, its blur takes 1.0 ms where torch's takes 9.0, hue 1.8
-against 2.3, and resizing (0.47 against 0.36) does not make up for that.
+What was drawn is a small frozen record, so that it can be shown, compared, and applied beside the decoder or on the
+device. Pixels follow Pillow's and torchvision's operations, at most a few levels apart, but by way of vectors:
+docs/decisions/0038 has the figures.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from torch import Tensor
 
-Box = tuple[int, int, int, int]
-"""Half-open x0, y0, x1, y1 in pixels of the upright photograph."""
+from leadpp.data.photo import Box, Photo
+from leadpp.functional.blur import blur_bytes
+from leadpp.functional.changes import JITTERS, encode_changes
+from leadpp.functional.colour import take_colour_away, to_bytes
 
 JitterName = Literal["brightness", "contrast", "saturation", "hue"]
 Fit = Literal["center-crop", "squeeze"]
@@ -143,32 +144,55 @@ def draw_crop(
     return _centred_crop(region_xyxy, ratio=ratio)
 
 
-def apply_augmentation(photo: Image.Image, augmentation: Augmentation, *, size: int) -> torch.Tensor:
+def least_crop_side(region_xyxy: Box, *, recipe: Recipe) -> int:
+    """Return the fewest pixels that any crop of a region can have along an axis."""
+    left, top, right, bottom = region_xyxy
+    width, height = right - left, bottom - top
+    flattest = min(recipe.ratio[0], 1 / recipe.ratio[1])
+    return min(width, height, math.floor(math.sqrt(width * height * recipe.scale[0] * flattest)))
+
+
+def apply_augmentation(photo: Photo, augmentation: Augmentation, *, size: int) -> Tensor:
     """Make the view that the parameters describe.
 
     Args:
-        photo: The upright RGB photograph.
+        photo: The photograph.
         augmentation: What :func:`draw_augmentation` drew.
         size: Side of the view in pixels.
 
     Returns:
         uint8, shape (3, size, size).
     """
-    view = _resize(photo, augmentation.crop_xyxy, side_px=size)
-    for name, amount in augmentation.jitter:
-        view = _change_colour(view, name, amount)
-    if augmentation.grey:
-        view = view.convert("L").convert("RGB")
+    return change_view(photo.square(augmentation.crop_xyxy, side_px=size, snap=True), augmentation)
+
+
+def change_view(view: Tensor, augmentation: Augmentation) -> Tensor:
+    """Change colours and sharpness of a cut and resized view, and mirror it; uint8 (3, S, S) -> the same."""
+    if augmentation.jitter or augmentation.grey:
+        levels = view.unsqueeze(0).float()
+        for name, amount in augmentation.jitter:
+            levels = JITTERS[name](levels, amount)
+        view = to_bytes(take_colour_away(levels) if augmentation.grey else levels)[0]
     if augmentation.blur_sigma_px > 0:
-        view = view.filter(ImageFilter.GaussianBlur(augmentation.blur_sigma_px))
-    return pixels(ImageOps.mirror(view) if augmentation.flip else view)
+        view = blur_bytes(view, augmentation.blur_sigma_px)
+    return view.flip(-1) if augmentation.flip else view
 
 
-def fixed_view(photo: Image.Image, region_xyxy: Box, *, size: int, fit: Fit) -> torch.Tensor:
+def changes_of(augmentation: Augmentation) -> Tensor:
+    """Return the row of numbers with which ``functional.changes.apply_changes`` does as :func:`change_view`."""
+    return encode_changes(
+        augmentation.jitter,
+        grey=augmentation.grey,
+        blur_sigma_px=augmentation.blur_sigma_px,
+        flip=augmentation.flip,
+    )
+
+
+def fixed_view(photo: Photo, region_xyxy: Box, *, size: int, fit: Fit) -> Tensor:
     """Make the view of a region that evaluation uses, without randomness.
 
     Args:
-        photo: The upright RGB photograph.
+        photo: The photograph.
         region_xyxy: The part that is shown.
         size: Side of the view in pixels.
         fit: ``center-crop`` squeezes to a square of 8/7 of the size (256 for 224) and keeps its centre, as the
@@ -177,22 +201,15 @@ def fixed_view(photo: Image.Image, region_xyxy: Box, *, size: int, fit: Fit) -> 
     Returns:
         uint8, shape (3, size, size).
     """
-    if fit == "squeeze":
-        return pixels(_resize(photo, region_xyxy, side_px=size))
-    side = round(size * 8 / 7)
+    side = squeezed_side(size, fit=fit)
     margin = round((side - size) / 2)
-    square = _resize(photo, region_xyxy, side_px=side)
-    return pixels(square.crop((margin, margin, margin + size, margin + size)))
+    square = photo.square(region_xyxy, side_px=side)
+    return square[:, margin : margin + size, margin : margin + size].contiguous()
 
 
-def pixels(picture: Image.Image) -> torch.Tensor:
-    """Copy an RGB picture to a uint8 tensor of shape (3, height, width)."""
-    return torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1).contiguous()
-
-
-def _resize(photo: Image.Image, region_xyxy: Box, *, side_px: int) -> Image.Image:
-    # Cropped first: with box= alone Pillow's filter would look across the border of the region.
-    return photo.crop(region_xyxy).resize((side_px, side_px), Image.Resampling.BILINEAR)
+def squeezed_side(size: int, *, fit: Fit) -> int:
+    """Return the side of the square that a region is squeezed to before its centre is kept."""
+    return size if fit == "squeeze" else round(size * 8 / 7)
 
 
 def _draw_jitter(
@@ -203,21 +220,6 @@ def _draw_jitter(
     amounts.append(_between((-hue, hue), generator=generator))
     order: list[int] = torch.randperm(len(amounts), generator=generator).tolist()
     return tuple((_JITTER_NAMES[place], amounts[place]) for place in order)
-
-
-def _change_colour(view: Image.Image, name: JitterName, amount: float) -> Image.Image:
-    if name == "brightness":
-        return ImageEnhance.Brightness(view).enhance(amount)
-    if name == "contrast":
-        return ImageEnhance.Contrast(view).enhance(amount)
-    if name == "saturation":
-        return ImageEnhance.Color(view).enhance(amount)
-    shift = int(amount * 255)
-    if shift == 0:  # the way to HSV and back costs more than all else, and rounds colours for nothing
-        return view
-    hue, saturation, value = view.convert("HSV").split()
-    turned = hue.point([(level + shift) % 256 for level in range(256)])
-    return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
 
 
 def _centred_crop(region_xyxy: Box, *, ratio: tuple[float, float]) -> Box:

@@ -6,7 +6,7 @@ Views are uint8; each network normalises for itself, on its own device.
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -16,25 +16,35 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from leadpp.data.images import read_image
+from leadpp.data.cache import PhotoCache
+from leadpp.data.images import Decoded, decode_image
 from leadpp.data.index import ImageRecord
+from leadpp.data.photo import Box, Photo, sufficient_scale
 from leadpp.data.transforms import (
     PROBE_RECIPE,
     TRAIN_RECIPE,
     Augmentation,
-    Box,
     Fit,
     Recipe,
     apply_augmentation,
+    changes_of,
     draw_augmentation,
     fixed_view,
+    least_crop_side,
+    squeezed_side,
 )
 from leadpp.errors import DataError
+from leadpp.functional.changes import apply_changes
 from leadpp.functional.objective import VIEW_NAMES, ViewName
 from leadpp.functional.randomness import generator_for
 
 Batch = dict[str, Tensor]
-"""Views by name, uint8 (B, 3, S, S), and ``index``, the samples' places among the records, int64 (B,)."""
+"""Views by name, uint8 (B, 3, S, S), and ``index``, the samples' places among the records, int64 (B,).
+
+Views that :func:`finish_views` has yet to finish come with ``changes``, float32 (B, views, WIDTH): the parameters of
+each view there is, in the order of ``VIEW_NAMES``.
+"""
+CHANGES = "changes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +71,32 @@ def read_photograph(record: ImageRecord, *, root: Path) -> Image.Image:
     Raises:
         DataError: It cannot be read, or is not of the size that the index has.
     """
+    return _decode(record, root=root, scale=1).picture
+
+
+def read_photo(record: ImageRecord, *, root: Path, scale: int = 1) -> Photo:
+    """Read the photograph of a record for pictures to be cut from it.
+
+    Args:
+        record: Says where it is, of what size, and what is cut off.
+        root: Folder that the record's path starts from.
+        scale: 1, 2, 4 or 8: by how much a JPEG decoder may divide width and height.
+
+    Raises:
+        DataError: As :func:`read_photograph`.
+    """
+    return Photo.of(_decode(record, root=root, scale=scale))
+
+
+def _decode(record: ImageRecord, *, root: Path, scale: int) -> Decoded:
     path = root / record.path
-    photo = read_image(path, cut_bottom_px=record.cut_bottom_px)
-    if photo.size != (record.width_px, record.height_px):
+    decoded = decode_image(path, cut_bottom_px=record.cut_bottom_px, scale=scale)
+    if (decoded.width_px, decoded.height_px) != (record.width_px, record.height_px):
         raise DataError(
-            f"{path}: {photo.width} x {photo.height} pixels, the index has {record.width_px} x {record.height_px}; "
-            "the file was changed, make the index again"
+            f"{path}: {decoded.width_px} x {decoded.height_px} pixels, the index has {record.width_px} x "
+            f"{record.height_px}; the file was changed, make the index again"
         )
-    return photo
+    return decoded
 
 
 class ViewSet(Dataset[Batch]):
@@ -88,6 +116,7 @@ class ViewSet(Dataset[Batch]):
         crop_boxes_xyxy: Tensor | None = None,
         views: Sequence[ViewName] = VIEW_NAMES,
         recipe: Recipe = TRAIN_RECIPE,
+        finished: bool = True,
     ) -> None:
         """Hold what samples are made of.
 
@@ -100,13 +129,16 @@ class ViewSet(Dataset[Batch]):
                 views see the whole photograph.
             views: Which views to make.
             recipe: From what the parameters of the views are drawn.
+            finished: Whether views are finished here; if not, they are cut and resized, and their ``changes`` are left
+                to :func:`finish_views`.
 
         Raises:
             DataError: A box is empty or leaves its photograph.
         """
         self.records = tuple(records)
         self.root, self.size, self.seed, self.views = root, size, seed, tuple(views)
-        self.recipe = recipe
+        self.recipe, self.finished = recipe, finished
+        self.cache: PhotoCache | None = None
         self._whole = _regions(self.records, None)
         self._object = _regions(self.records, crop_boxes_xyxy)
 
@@ -118,11 +150,38 @@ class ViewSet(Dataset[Batch]):
         return {name: self._draw(key, name) for name in self.views}
 
     def __getitem__(self, key: SampleKey) -> Batch:
-        """Return the views, uint8 (3, S, S) each, and ``index``."""
-        photo = read_photograph(self.records[key.index], root=self.root)
-        drawn = self.draw(key)
-        pictures: Batch = {name: apply_augmentation(photo, drawn[name], size=self.size) for name in self.views}
-        return {**pictures, "index": torch.tensor(key.index)}
+        """Return the views, uint8 (3, S, S) each, and ``index``; ``changes`` too where views are not finished."""
+        # All four are drawn, so that no view depends on which others are wanted, not even by the scale.
+        drawn = {name: self._draw(key, name) for name in VIEW_NAMES}
+        photo = self._read(key.index, drawn.values())
+        index = torch.tensor(key.index)
+        if self.finished:
+            views: Batch = {name: apply_augmentation(photo, drawn[name], size=self.size) for name in self.views}
+            return {**views, "index": index}
+        names = [name for name in VIEW_NAMES if name in self.views]
+        parts: Batch = {name: photo.square(drawn[name].crop_xyxy, side_px=self.size, snap=True) for name in names}
+        return {**parts, CHANGES: torch.stack([changes_of(drawn[name]) for name in names]), "index": index}
+
+    def lasting_scales(self) -> list[int]:
+        """Return by how much each photograph can be reduced, whatever is drawn: what a cache may keep."""
+        pairs = zip(self._whole, self._object, strict=True)
+        sides = [min(least_crop_side(region, recipe=self.recipe) for region in pair) for pair in pairs]
+        return [sufficient_scale([(0, 0, side, side)], side_px=self.size) for side in sides]
+
+    def keep(self, cache: PhotoCache) -> None:
+        """Read photographs from a cache of the records' at :meth:`lasting_scales`, and store there what it lacks."""
+        self.cache = cache
+
+    def _read(self, index: int, drawn: Iterable[Augmentation]) -> Photo:
+        scale = self.cache.scale(index) if self.cache is not None else None
+        if self.cache is None or scale is None:
+            scale = sufficient_scale((one.crop_xyxy for one in drawn), side_px=self.size)
+            return read_photo(self.records[index], root=self.root, scale=scale)
+        photo = self.cache.read(index)
+        if photo is None:
+            photo = read_photo(self.records[index], root=self.root, scale=scale)
+            self.cache.write(index, photo)
+        return photo
 
     def _draw(self, key: SampleKey, name: ViewName) -> Augmentation:
         regions = self._object if name.startswith("object") else self._whole
@@ -152,8 +211,10 @@ class EvalSet(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         """Return ``image``, uint8 (3, S, S), and ``index``."""
-        photo = read_photograph(self.records[index], root=self.root)
-        view = fixed_view(photo, self._regions[index], size=self.size, fit=self.fit)
+        region = self._regions[index]
+        scale = sufficient_scale([region], side_px=squeezed_side(self.size, fit=self.fit))
+        photo = read_photo(self.records[index], root=self.root, scale=scale)
+        view = fixed_view(photo, region, size=self.size, fit=self.fit)
         return {"image": view, "index": torch.tensor(index)}
 
 
@@ -180,10 +241,34 @@ class ProbeSet(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         """Return ``image``, uint8 (3, S, S), and ``index``."""
-        photo = read_photograph(self.records[index], root=self.root)
         generator = generator_for(self.seed, "probe", self.view, index)
         drawn = draw_augmentation(self._regions[index], recipe=PROBE_RECIPE, generator=generator)
+        scale = sufficient_scale([drawn.crop_xyxy], side_px=self.size)
+        photo = read_photo(self.records[index], root=self.root, scale=scale)
         return {"image": apply_augmentation(photo, drawn, size=self.size), "index": torch.tensor(index)}
+
+
+def finish_views(
+    batch: Mapping[str, Tensor], names: Iterable[ViewName], device: torch.device
+) -> dict[ViewName, Tensor]:
+    """Bring views of a batch to a device, and finish there what readers have left undone.
+
+    Args:
+        batch: As a loader yields it.
+        names: Which views are wanted.
+        device: Where they shall be.
+
+    Returns:
+        The views by name, uint8 (B, 3, S, S).
+    """
+    wanted = list(names)
+    views = {name: batch[name].to(device, non_blocking=True) for name in wanted}
+    if CHANGES not in batch:
+        return views
+    there = [name for name in VIEW_NAMES if name in batch]
+    changes = batch[CHANGES][:, [there.index(name) for name in wanted]].transpose(0, 1).flatten(0, 1)
+    finished = apply_changes(torch.cat(list(views.values())), changes)
+    return dict(zip(wanted, finished.chunk(len(wanted)), strict=True))
 
 
 class EpochSampler(Sampler[list[SampleKey]]):

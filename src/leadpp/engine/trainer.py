@@ -11,6 +11,7 @@ from typing import Any, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
+from leadpp.data.views import finish_views
 from leadpp.engine.descent import Descent
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.record import EpochMeter, Figures, MetricsLog
@@ -170,7 +171,7 @@ class Trainer:
     def _train_on(self, views: Mapping[str, Tensor], *, per_epoch: int) -> Figures:
         """Score a batch, follow the gradient, remember the keys; return what there is to tell of it."""
         wanted = self._objective.views(taught=self._lessons is not None)
-        on_device = {name: views[name].to(self.learner.device, non_blocking=True) for name in wanted}
+        on_device = finish_views(views, wanted, self.learner.device)
         rate = self._descent.prepare(self._state.step, steps_per_epoch=per_epoch)
         scores = score_step(
             self.learner,

@@ -13,9 +13,10 @@ from leadpp import __version__
 from leadpp.config.reader import PRESETS
 from leadpp.config.tree import AugmentConfig, Config, LossConfig, TeacherConfig
 from leadpp.data.boxes import read_boxes
+from leadpp.data.cache import PhotoCache
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.transforms import training_recipe
-from leadpp.data.views import EvalSet, TrainLoader, ViewSet, eval_loader, train_loader
+from leadpp.data.views import EvalSet, ViewSet, eval_loader, train_loader
 from leadpp.engine.lessons import Consensus, remember_answers
 from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
 from leadpp.engine.plan import LoopPlan
@@ -70,7 +71,12 @@ def train(
             "no term of the loss has weight (without a teacher nothing is distilled); raise one of loss.*"
         )
     records = index.usable("train")
-    loader = _loader(records, views, index=index, run=run, config=config, device=device)
+    loader = train_loader(
+        _view_set(records, views, index=index, run=run, config=config, progress=progress),
+        batch_size=config.train.batch_size,
+        workers=worker_count(config.input.workers),
+        pin_memory=device.type == "cuda",
+    )
     lessons = None
     if prototypes is not None:
         lessons = _lessons(prototypes, config, device)
@@ -227,15 +233,15 @@ def automatic_queue_size(photographs: int, *, batch_size: int) -> int:
     return max(1, min(photographs, _LARGEST_QUEUE) // batch_size) * batch_size
 
 
-def _loader(
+def _view_set(
     records: tuple[ImageRecord, ...],
     views: tuple[ViewName, ...],
     *,
     index: ImageIndex,
     run: Path,
     config: Config,
-    device: torch.device,
-) -> TrainLoader:
+    progress: Progress,
+) -> ViewSet:
     sees_objects = any(view.startswith("object") for view in views)
     samples = ViewSet(
         records,
@@ -245,13 +251,15 @@ def _loader(
         crop_boxes_xyxy=read_boxes(run / "boxes.parquet", records).crop_xyxy if sees_objects else None,
         views=views,
         recipe=training_recipe(**dataclasses.asdict(config.augment)),
+        finished=config.input.augment == "cpu",
     )
-    return train_loader(
-        samples,
-        batch_size=config.train.batch_size,
-        workers=worker_count(config.input.workers),
-        pin_memory=device.type == "cuda",
-    )
+    if config.input.cache != "none":
+        cache = PhotoCache(
+            records, samples.lasting_scales(), kind=config.input.cache, folder=run, limit_gb=config.input.cache_limit_gb
+        )
+        progress.note(cache.describe())
+        samples.keep(cache)
+    return samples
 
 
 def _monitor(

@@ -12,18 +12,18 @@ from scipy.stats import ks_2samp, kstest
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as tv
 
+from leadpp.data.images import Decoded
+from leadpp.data.photo import Box, Photo
 from leadpp.data.transforms import (
     PROBE_RECIPE,
     TRAIN_RECIPE,
     Augmentation,
-    Box,
     JitterName,
     Recipe,
     apply_augmentation,
     draw_augmentation,
     draw_crop,
     fixed_view,
-    pixels,
 )
 
 SIZE = 32
@@ -33,6 +33,16 @@ SIZE = 32
 def photo() -> Image.Image:
     noise = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((120, 90), Image.Resampling.BICUBIC)
+
+
+def photo_of(picture: Image.Image) -> Photo:
+    return Photo.of(Decoded(picture, picture.width, picture.height))
+
+
+def assert_levels_near(found: torch.Tensor, expected: torch.Tensor, *, mean: float, largest: int) -> None:
+    distance = (found.int() - expected.int()).abs()
+    assert distance.max() <= largest
+    assert distance.float().mean() <= mean
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -159,27 +169,32 @@ def test_colour_changes_equal_torchvisions(photo: Image.Image, jitter: tuple[tup
     expected = tv.resized_crop(photo, 5, 10, 75, 90, [SIZE, SIZE])
     for name, amount in jitter:
         expected = ADJUST[name](expected, amount)
-    assert torch.equal(apply_augmentation(photo, drawn, size=SIZE), tv.pil_to_tensor(expected))
+    found = apply_augmentation(photo_of(photo), drawn, size=SIZE)
+    # The hue goes through 8 bits in Pillow and not here; a factor above 1 multiplies the one level of the resizing.
+    turned = any(name == "hue" for name, _ in jitter)
+    assert_levels_near(found, tv.pil_to_tensor(expected), mean=0.6 if turned else 0.1, largest=8 if turned else 2)
 
 
 @pytest.mark.parametrize("amount", [0.0, 0.003, -0.003])
 def test_a_hue_that_turns_by_less_than_a_step_keeps_every_colour(photo: Image.Image, amount: float) -> None:
     plain = Augmentation(crop_xyxy=(10, 5, 100, 80))
     turned = Augmentation(crop_xyxy=(10, 5, 100, 80), jitter=(("hue", amount),))
-    assert torch.equal(apply_augmentation(photo, turned, size=SIZE), apply_augmentation(photo, plain, size=SIZE))
+    same = photo_of(photo)
+    assert torch.equal(apply_augmentation(same, turned, size=SIZE), apply_augmentation(same, plain, size=SIZE))
 
 
 def test_grey_blur_and_flip_come_after_colour_in_this_order(photo: Image.Image) -> None:
     drawn = Augmentation(crop_xyxy=(0, 0, 60, 60), jitter=(("hue", 0.1),), grey=True, blur_sigma_px=1.7, flip=True)
     expected = tv.adjust_hue(tv.resized_crop(photo, 0, 0, 60, 60, [SIZE, SIZE]), 0.1)
     expected = tv.to_grayscale(expected, num_output_channels=3).filter(ImageFilter.GaussianBlur(1.7))
-    assert torch.equal(apply_augmentation(photo, drawn, size=SIZE), tv.pil_to_tensor(tv.hflip(expected)))
+    found = apply_augmentation(photo_of(photo), drawn, size=SIZE)
+    assert_levels_near(found, tv.pil_to_tensor(tv.hflip(expected)), mean=0.7, largest=3)
 
 
 def test_a_crop_sees_nothing_beyond_its_border() -> None:
     photo = Image.new("RGB", (100, 100), (255, 0, 0))
     photo.paste((0, 0, 255), (20, 30, 80, 90))
-    view = apply_augmentation(photo, Augmentation(crop_xyxy=(20, 30, 80, 90)), size=16)
+    view = apply_augmentation(photo_of(photo), Augmentation(crop_xyxy=(20, 30, 80, 90)), size=16)
     assert (view.shape, view.dtype) == ((3, 16, 16), torch.uint8)
     assert torch.equal(view.amax(dim=(1, 2)), torch.tensor([0, 0, 255], dtype=torch.uint8))
 
@@ -189,15 +204,11 @@ def test_the_fixed_view_is_the_centre_of_eight_sevenths(photo: Image.Image, size
     side = round(size * 8 / 7)
     whole = tv.resize(photo.crop((10, 10, 110, 80)), [side, side])
     expected = tv.pil_to_tensor(tv.center_crop(whole, [size, size]))
-    assert torch.equal(fixed_view(photo, (10, 10, 110, 80), size=size, fit="center-crop"), expected)
+    found = fixed_view(photo_of(photo), (10, 10, 110, 80), size=size, fit="center-crop")
+    assert_levels_near(found, expected, mean=0.05, largest=1)
 
 
 def test_the_squeezed_view_keeps_the_corners(photo: Image.Image) -> None:
     expected = tv.pil_to_tensor(tv.resize(photo, [SIZE, SIZE]))
-    assert torch.equal(fixed_view(photo, (0, 0, 120, 90), size=SIZE, fit="squeeze"), expected)
-
-
-def test_pixels_are_a_copy_with_channels_first(photo: Image.Image) -> None:
-    tensor = pixels(photo)
-    assert tensor.is_contiguous()
-    assert torch.equal(tensor, tv.pil_to_tensor(photo))
+    found = fixed_view(photo_of(photo), (0, 0, 120, 90), size=SIZE, fit="squeeze")
+    assert_levels_near(found, expected, mean=0.05, largest=1)
