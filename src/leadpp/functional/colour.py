@@ -7,6 +7,7 @@ takes the floor where Pillow does, so that a chain of them does not drift from P
 
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,7 +40,8 @@ def change_brightness(pictures: Tensor, factor: Amount) -> Tensor:
 
 def change_contrast(pictures: Tensor, factor: Amount) -> Tensor:
     """Move every level away from the picture's mean luminance (rounded); 1 changes nothing, 0 is plain grey."""
-    mean = grey_levels(pictures).mean(dim=(1, 2, 3), keepdim=True).add_(0.5).floor_()
+    red, green, blue = pictures.mean(dim=(2, 3), keepdim=True).chunk(3, dim=1)
+    mean = (red * _RED).add_(green, alpha=_GREEN).add_(blue, alpha=_BLUE).add_(0.5).floor_()
     return _away_from(mean, pictures, factor)
 
 
@@ -71,7 +73,9 @@ def turn_hue(pictures: Tensor, turns: Amount) -> Tensor:
 
 def to_bytes(pictures: Tensor) -> Tensor:
     """Return whole levels as uint8."""
-    return pictures.to(torch.int16).to(torch.uint8)  # twice as fast on a CPU as in one go
+    if pictures.device.type == "cpu":  # three times as fast as torch
+        return torch.from_numpy(pictures.numpy().astype(np.uint8))
+    return pictures.to(torch.uint8)
 
 
 def _hexagon(levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,13 +97,12 @@ def _hexagon(levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _from_hexagon(place: Tensor, chroma: Tensor, value: Tensor) -> Tensor:
     """Return channels, float32, from a place on the hexagon counted from 0 to six times the chroma."""
-    channels = torch.empty_like(value, dtype=torch.float32).repeat(1, 3, 1, 1)
-    twice = 2 * chroma
-    for channel, (sides, near) in enumerate(((3, False), (2, True), (4, True))):
+    twice, channels = 2 * chroma, []
+    for sides, near in ((3, False), (2, True), (4, True)):
         away = torch.sub(place, chroma, alpha=sides).abs_()
         missing = away.sub_(chroma) if near else torch.sub(twice, away)
-        torch.sub(value, missing.clamp_(min=0).minimum(chroma), out=channels[:, channel : channel + 1])
-    return channels
+        channels.append(value - torch.minimum(missing.clamp_(min=0), chroma))
+    return torch.cat(channels, dim=1).float()
 
 
 def _away_from(centre: Tensor, pictures: Tensor, factor: Amount) -> Tensor:

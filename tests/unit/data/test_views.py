@@ -363,5 +363,5 @@ def test_some_views_are_finished_alone_and_finished_ones_pass(root: Path) -> Non
     assert list(alone) == ["global_1"]
     assert torch.equal(alone["global_1"], among["global_1"])
     assert torch.equal(finish_views(few, ["object_2"], cpu)["object_2"], among["object_2"])
-    finished: Batch = {**among}
+    finished: Batch = dict(among.items())
     assert finish_views(finished, ["object_2"], cpu)["object_2"] is among["object_2"]

@@ -94,6 +94,7 @@ def changed(run: Path, change: Callable[[], tuple[Job, ImageIndex]]) -> set[str]
         ({"teacher": {"pretrained": "other"}}, {"prototypes", "train", "evaluate", "report"}),
         ({"input": {"size": 96}}, {"train", "evaluate", "report"}),
         ({"input": {"workers": 3}}, {"report"}),
+        ({"input": {"cache": "ram", "cache_limit_gb": 2.0, "augment": "device"}}, {"report"}),
         ({"augment": {"hue": 0.25}}, {"train", "report"}),
         ({"loss": {"alpha": 0.3}}, {"train", "report"}),
         ({"train": {"epochs": 3}}, {"train", "report"}),

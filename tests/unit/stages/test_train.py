@@ -124,6 +124,33 @@ def test_same_seed_same_training_whatever_the_workers(run: Path, index: ImageInd
     assert losses[0] != losses[2]
 
 
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_a_cache_changes_nothing_and_says_its_size(run: Path, index: ImageIndex, backbone: str, kind: str) -> None:
+    losses, progress = [], SilentProgress()
+    for reading in ({}, {"cache": kind, "workers": 1}):
+        chosen = settings(backbone, input=reading, train={"monitor_every": 0})
+        train(index=index, run=run, config=build_config(chosen), progress=progress)
+        losses.append([line["loss"] for line in events(run, "step")])
+    assert losses[0] == losses[1]
+    where = "in memory" if kind == "ram" else "on disk"
+    (note,) = [note for note in progress.notes if note.startswith("cache")]
+    assert note.startswith(f"cache: {len(index.usable('train'))} photographs, ")
+    assert note.endswith(where)
+    assert {path.name for path in run.iterdir()} <= {"boxes.parquet", "prototypes.safetensors", "metrics.jsonl"} | {
+        "checkpoints",
+        "tensorboard",
+    }
+
+
+def test_views_finished_on_the_device_train_alike(run: Path, index: ImageIndex, backbone: str) -> None:
+    losses = []
+    for where in ("cpu", "device"):
+        chosen = settings(backbone, input={"augment": where}, train={"epochs": 1, "monitor_every": 0})
+        train(index=index, run=run, config=build_config(chosen))
+        losses.append([line["loss"] for line in events(run, "step")])
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+
+
 def test_resuming_is_training_on(run: Path, index: ImageIndex, backbone: str) -> None:
     straight = build_config(settings(backbone, train={"epochs": 2, "schedule": "cosine-epoch"}))
     expected = train(index=index, run=run, config=straight)
