@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from leadpp.data.index import ImageIndex, ImageRecord, open_data
 from leadpp.data.transforms import PROBE_RECIPE, apply_augmentation, draw_augmentation
-from leadpp.data.views import EvalSet, eval_loader, read_photograph
+from leadpp.data.views import EvalSet, eval_loader, read_photo
 from leadpp.engine.features import backbone_features, extract
 from leadpp.engine.probe import ProbeResult, ProbeSettings, linear_probe
 from leadpp.functional.randomness import generator_for
@@ -59,7 +59,7 @@ class Material:
         encode = backbone_features(self.network)
         of_photographs = []
         for place, record in enumerate(self.records("train")):
-            photo = read_photograph(record, root=self.index.root)
+            photo = read_photo(record, root=self.index.root)
             region = (0, 0, record.width_px, record.height_px)
             drawn = [
                 draw_augmentation(region, recipe=PROBE_RECIPE, generator=generator_for(seed, "probe", view, place))

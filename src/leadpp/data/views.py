@@ -269,8 +269,8 @@ def finish_views(
     changes = batch[CHANGES][:, [there.index(name) for name in wanted]].transpose(0, 1).flatten(0, 1)
     pictures = torch.cat(list(views.values()))
     if pictures.device.type == "cpu":  # one after another stay in its caches: three times faster than all at once
-        ones = zip(pictures.split(1), changes.split(1), strict=True)
-        finished = torch.cat([apply_changes(picture, change) for picture, change in ones])
+        ones = [apply_changes(pictures[n : n + 1], changes[n : n + 1]) for n in range(len(pictures))]
+        finished = torch.cat(ones)
     else:
         finished = apply_changes(pictures, changes)
     return dict(zip(wanted, finished.chunk(len(wanted)), strict=True))

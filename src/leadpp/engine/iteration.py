@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from leadpp.data.views import finish_views
 from leadpp.engine.descent import Descent
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.record import Figures
@@ -72,7 +73,7 @@ class Iteration:
             steps_per_epoch: For the schedule.
         """
         device = self._learner.device
-        on_device = {name: batch[name].to(device, non_blocking=True) for name in self._wanted}
+        on_device = finish_views(batch, self._wanted, device)
         rate = self.descent.prepare(step, steps_per_epoch=steps_per_epoch)
         scores = score_step(
             self._learner,
