@@ -210,7 +210,7 @@ def _blocks(
     """
     size = max(1, min(chunk, len(rows), _BLOCK_SCORES // max(1, len(items))))
     room = items.new_empty(size, len(items))  # fresh memory for each block would have to be cleared each time
-    for block in rows.split(size) if len(rows) else ():
+    for block in torch.split(rows, size) if len(rows) else ():
         scores = torch.mm(queries[block], items.T, out=room[: len(block)])
         if leave_one_out:
             scores[torch.arange(len(block), device=block.device), block] = -torch.inf
