@@ -16,7 +16,7 @@ from leadpp.functional import metrics
 
 RECALL_AT = (1, 2, 4, 8)
 PURITY_AT = 10
-_BLOCK_SCORES = 1 << 25
+_BLOCK_SCORES = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
