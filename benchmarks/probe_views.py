@@ -66,7 +66,7 @@ class Material:
                 for view in range(count)
             ]
             pictures = torch.stack([apply_augmentation(photo, each, size=self.size) for each in drawn])
-            of_photographs.append(torch.cat([encode(part)["gap"] for part in pictures.split(50)]))  # type: ignore[no-untyped-call]
+            of_photographs.append(torch.cat([encode(part)["gap"] for part in torch.split(pictures, 50)]))
         return list(torch.stack(of_photographs, dim=1))
 
 

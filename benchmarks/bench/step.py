@@ -170,9 +170,7 @@ def _setting(side: int, batch: int) -> Setting:
         for name in VIEW_NAMES
     }
     prototypes = F.normalize(torch.randn(CLASSES, tower.output_dim, generator=generator), dim=1)
-    return Setting(
-        backbone=backbone, tower=tower, views=views | {"index": torch.arange(batch)}, prototypes=prototypes
-    )
+    return Setting(backbone=backbone, tower=tower, views=views | {"index": torch.arange(batch)}, prototypes=prototypes)
 
 
 def _student(start: Setting) -> Student:

@@ -192,7 +192,7 @@ def _assign(points: Tensor, squares: Tensor, centres: Tensor) -> tuple[Tensor, T
     flat = centres.view(-1, width)
     lengths = flat.square().sum(dim=1)
     indices, values = [], []
-    for block in points.split(max(1, _BLOCK_SCORES // len(flat))):
+    for block in torch.split(points, max(1, _BLOCK_SCORES // len(flat))):
         scores = torch.addmm(lengths, block, flat.T, alpha=-2).view(-1, starts, clusters)
         nearest = scores.min(dim=2)
         indices.append(nearest.indices.T)
@@ -201,6 +201,6 @@ def _assign(points: Tensor, squares: Tensor, centres: Tensor) -> tuple[Tensor, T
 
 
 def _inertia(points: Tensor, centres: Tensor, assignments: Tensor) -> float:
-    blocks = zip(points.split(_BLOCK_ITEMS), assignments.split(_BLOCK_ITEMS), strict=True)
+    blocks = zip(torch.split(points, _BLOCK_ITEMS), torch.split(assignments, _BLOCK_ITEMS), strict=True)
     sums = [(block - centres[own]).square().sum(dim=1).cpu().double().sum() for block, own in blocks]
     return float(sum(sums))

@@ -16,7 +16,7 @@ from leadpp.functional import metrics
 
 RECALL_AT = (1, 2, 4, 8)
 PURITY_AT = 10
-_BLOCK_SCORES = 1 << 25
+_BLOCK_SCORES = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,7 +210,7 @@ def _blocks(
     """
     size = max(1, min(chunk, len(rows), _BLOCK_SCORES // max(1, len(items))))
     room = items.new_empty(size, len(items))  # fresh memory for each block would have to be cleared each time
-    for block in rows.split(size) if len(rows) else ():
+    for block in torch.split(rows, size) if len(rows) else ():
         scores = torch.mm(queries[block], items.T, out=room[: len(block)])
         if leave_one_out:
             scores[torch.arange(len(block), device=block.device), block] = -torch.inf

@@ -143,7 +143,9 @@ def linear_probe(
         right = [_right(judged, wanted, *layer) for layer in layers]
         return [tuple(curve) for curve in (torch.stack(right, dim=1).double() / len(wanted)).tolist()]
 
-    chosen, heldout_curve, tried = settings.grid[0], (), ()
+    chosen = settings.grid[0]
+    heldout_curve: tuple[float, ...] = ()
+    tried: tuple[tuple[Pace, tuple[float, ...]], ...] = ()
     if len(held):
         found = curves(rest, fixed[held], labels[held.to(place)], settings.grid)
         tried = tuple(zip(settings.grid, found, strict=True))
@@ -188,7 +190,8 @@ def stratified_parts(labels: Tensor, *, share: float, generator: torch.Generator
 def _lengths(view: Tensor, *, device: torch.device) -> Tensor:
     """What each row of a view is divided by to become a unit row, (N, 1); a view is checked and measured once."""
     check_finite(view)
-    return view.float().norm(dim=1, keepdim=True).clamp_(min=_SMALLEST_NORM).to(device)
+    lengths: Tensor = view.float().norm(dim=1, keepdim=True)
+    return lengths.clamp_(min=_SMALLEST_NORM).to(device)
 
 
 def _layers(

@@ -203,14 +203,14 @@ def _count_earlier_equals(ranks: Tensor, scores: Tensor, relevant: Tensor, *, ti
     Rows with many ties are sorted in full, in portions; of the others each tied item is compared with its row.
     """
     many = tied.sum(dim=1) > _FEW_TIES
-    for rows in many.nonzero()[:, 0].split(max(1, len(scores) // _FEW_TIES)):
+    for rows in torch.split(many.nonzero()[:, 0], max(1, len(scores) // _FEW_TIES)):
         order = scores[rows].sort(dim=1, descending=True, stable=True).indices
         places = torch.arange(1, order.shape[1] + 1, device=order.device).expand_as(order)
         found = torch.empty_like(order).scatter_(1, order, places)
         ranks[rows] = found.gather(1, relevant[rows].clamp(min=0))
     pairs = (tied & ~many[:, None]).nonzero()
     columns = torch.arange(scores.shape[1], device=scores.device)
-    for rows, places in (part.unbind(dim=1) for part in pairs.split(max(1, len(scores) // _FEW_TIES))):
+    for rows, places in (part.unbind(dim=1) for part in torch.split(pairs, max(1, len(scores) // _FEW_TIES))):
         items = relevant[rows, places][:, None]
         of_rows = scores[rows]
         equal = (of_rows == of_rows.gather(1, items)) & (columns < items)
