@@ -62,4 +62,4 @@ def remember_answers(
     if consensus.balance > 0:
         prototypes = lessons.prototypes.cpu()
         offsets = (consensus.balance * balance_offsets(answers, prototypes, temperature=temperature)).to(device)
-    return dataclasses.replace(lessons, remembered=answers.to(device), offsets=offsets)
+    return dataclasses.replace(lessons, remembered=answers[:, None].to(device), offsets=offsets)

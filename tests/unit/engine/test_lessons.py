@@ -31,7 +31,7 @@ def remember(consensus: Consensus, *, temperature: float = 0.5) -> Lessons:
 def test_answers_are_kept_in_the_order_of_the_photographs() -> None:
     found = remember(Consensus())
     assert found.remembered is not None
-    torch.testing.assert_close(found.remembered, LESSONS.teacher.encode_images(PHOTOGRAPHS))
+    torch.testing.assert_close(found.remembered[:, 0], LESSONS.teacher.encode_images(PHOTOGRAPHS))
     assert found.offsets is None
 
 
@@ -44,7 +44,7 @@ def test_neighbours_are_the_photographs_whose_answers_are_most_alike() -> None:
         near = sorted(others, key=lambda place: -float(answer @ raw[place]))[:2]
         cosines = torch.stack([answer @ raw[place] for place in near])
         mean = ((cosines / 0.1).softmax(dim=0)[:, None] * raw[near]).sum(dim=0)
-        torch.testing.assert_close(found.remembered[row], F.normalize(answer + mean, dim=0))
+        torch.testing.assert_close(found.remembered[row, 0], F.normalize(answer + mean, dim=0))
 
 
 def test_more_neighbours_than_there_are_means_all() -> None:

@@ -474,7 +474,7 @@ def test_too_little_memory_is_told(
     def exhaust(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("tried to allocate")
 
-    monkeypatch.setattr("leadpp.engine.trainer.score_step", exhaust)
+    monkeypatch.setattr("leadpp.engine.iteration.score_step", exhaust)
     with pytest.raises(LeadppError, match=r"cpu has too little memory for a batch of 4; lower train\.batch_size"):
         train(index=index, run=run, config=build_config(settings(backbone)))
 
