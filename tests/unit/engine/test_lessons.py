@@ -94,3 +94,23 @@ def test_answers_that_are_no_numbers_are_the_teachers_fault() -> None:
         remember_answers(
             lessons, batches(), device=torch.device("cpu"), consensus=Consensus(neighbours=2), temperature=0.5
         )
+
+
+def test_draws_are_kept_by_photograph_and_taught_in_turn() -> None:
+    draws = [PHOTOGRAPHS, PHOTOGRAPHS.flip(3), 255 - PHOTOGRAPHS // 2]
+    shown = [{"image": draw[start : start + 3]} for draw in draws for start in range(0, len(PHOTOGRAPHS), 3)]
+    found = remember_answers(
+        LESSONS, shown, device=torch.device("cpu"), consensus=Consensus(), temperature=0.5, draws=3
+    )
+    assert found.remembered is not None
+    objective = Objective(distillation_temperature=0.5)
+    samples = torch.tensor([6, 1, 4, 0])
+    for epoch in range(5):
+        answers = LESSONS.teacher.encode_images(draws[epoch % 3])
+        torch.testing.assert_close(found.remembered[:, epoch % 3], answers)
+        scores = score_step(
+            tiny_learner(objective).train(), tiny_views(), objective=objective, plan=StepPlan(), lessons=found,
+            samples=samples, epoch=epoch,
+        )  # fmt: skip
+        assert scores.lesson is not None
+        torch.testing.assert_close(scores.lesson.embedding, answers[samples])

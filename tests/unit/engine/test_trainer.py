@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from leadpp.engine.plan import LoopPlan
 from leadpp.engine.runtime import SilentProgress
 from leadpp.engine.step import Lessons, StepPlan
 from leadpp.engine.trainer import Monitor, Trainer
+from leadpp.engine.waiting import Reading
 from leadpp.errors import CheckpointError, LeadppError
 from leadpp.functional.objective import Objective
 from leadpp.functional.schedule import learning_rate
@@ -62,6 +64,7 @@ def trainer_of(
     progress: SilentProgress | None = None,
     monitor: Monitor | None = None,
     metadata: dict[str, object] | None = None,
+    reading: Reading | None = None,
 ) -> Trainer:
     return Trainer(
         tiny_learner(objective, queue_size=queue_size, keep_first=loop.anchor > 0 or loop.blend < 1),
@@ -73,6 +76,7 @@ def trainer_of(
         metadata={"backbone": "tiny", "seed": 1} if metadata is None else metadata,
         progress=progress or SilentProgress(),
         monitor=monitor,
+        reading=reading,
     )
 
 
@@ -438,3 +442,29 @@ def test_fp16_scales_gradients_and_stores_the_scale(tmp_path: Path) -> None:
     exact.fit(TinyBatches())
     norms = [events(run, "step")[0]["gradient_norm"] for run in (tmp_path, tmp_path / "exact")]
     assert norms[0] == pytest.approx(norms[1], rel=0.05)
+
+
+@dataclass
+class SlowBatches:
+    """Batches that are not there when they are asked for."""
+
+    batches_per_epoch: int = 30
+
+    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
+        for batch in TinyBatches(self.batches_per_epoch).epoch(epoch):
+            time.sleep(0.005)
+            yield batch
+
+
+def test_waiting_is_told_and_advice_given_once(tmp_path: Path) -> None:
+    plan = replace(LOOP, epochs=3)
+    for reading, count in ((Reading(workers=0, cores=4), 1), (Reading(workers=3, cores=4, cached=True), 0), (None, 0)):
+        watcher = WatchedProgress()
+        trainer_of(tmp_path, loop=plan, objective=MOCO, progress=watcher, reading=reading).fit(SlowBatches())
+        advice = [note for note in watcher.notes if "waits for photographs" in note]
+        assert len(advice) == count
+        assert all("input.workers 3, input.cache ram or disk" in note for note in advice)
+    assert "waiting" not in watcher.pieces[0].shown[0]
+    assert watcher.pieces[0].shown[-1].split(", ")[-1].startswith("waiting ")
+    assert all(0.05 < line["data_wait"] < 1 for line in events(tmp_path, "epoch"))
+    assert all(0 < line["data_wait"] < 1 for line in events(tmp_path, "step"))
