@@ -65,5 +65,5 @@ def remember_answers(
     if consensus.balance > 0:
         prototypes = lessons.prototypes.cpu()
         offsets = (consensus.balance * balance_offsets(answers, prototypes, temperature=temperature)).to(device)
-    remembered = answers.unflatten(0, (draws, -1)).transpose(0, 1).contiguous()
+    remembered = answers.view(draws, -1, answers.shape[1]).transpose(0, 1).contiguous()
     return dataclasses.replace(lessons, remembered=remembered.to(device), offsets=offsets)

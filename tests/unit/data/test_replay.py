@@ -16,9 +16,17 @@ def records(tmp_path: Path) -> list[ImageRecord]:
     for number in range(3):
         noise = torch.randint(0, 256, (30, 30, 3), generator=generator_for(1, "photo", number), dtype=torch.uint8)
         Image.fromarray(noise.numpy()).save(tmp_path / f"{number}.png")
-        sizes = {"width_px": 30, "height_px": 30}
-        path = f"{number}.png"
-        found.append(ImageRecord(path=path, label=None, split="train", true_box_xyxy=None, checksum="", **sizes))
+        found.append(
+            ImageRecord(
+                path=f"{number}.png",
+                label=None,
+                split="train",
+                width_px=30,
+                height_px=30,
+                true_box_xyxy=None,
+                checksum="",
+            )
+        )
     return found
 
 
