@@ -50,7 +50,7 @@ class ImageTower(nn.Module):
 class Setting:
     """What both ways begin with."""
 
-    backbone: nn.Module
+    backbone: Any
     """A timm network in NCHW."""
     tower: nn.Module
     """The teacher's image tower."""
@@ -115,9 +115,9 @@ def fast_step(*, side: int, batch: int, remembered: bool) -> Work:
     teacher = ImageTower(start.tower, Statistics(mean=CLIP_MEAN, std=CLIP_STD))
     lessons = Lessons(teacher=teacher, prototypes=start.prototypes)
     if remembered:
-        lessons = replace(lessons, remembered=teacher.encode_images(start.views["object_1"]))
+        lessons = replace(lessons, remembered=teacher.encode_images(start.views["object_1"])[:, None])
     iteration = fast_iteration(_learner(start), lessons=lessons)
-    return lambda: iteration.run(start.views, step=0, steps_per_epoch=1).figures()
+    return lambda: iteration.run(start.views, step=0, epoch=0, steps_per_epoch=1).figures()
 
 
 def fast_iteration(learner: Learner, *, lessons: Lessons) -> Iteration:
@@ -188,4 +188,5 @@ def _learner(start: Setting) -> Learner:
 
 
 def _queues(start: Setting) -> dict[str, Tensor]:
-    return {name: queue.keys for name, queue in _learner(start).queues.items()}
+    learner = _learner(start)
+    return {name: learner.queue(name).keys for name in OBJECTIVE.queues()}

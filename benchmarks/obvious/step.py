@@ -1,7 +1,7 @@
 """The training step as one would first write it, after the reference implementation, with momentum once a step.
 
-Plain about it: each contrastive term encodes its own pair, so that the first whole view passes the query encoder twice and
-the second object view the key encoder twice; the teacher's parameters want gradients, and so its needless backward
+Plain about it: each contrastive term encodes its own pair, so that the first whole view passes the query encoder twice
+and the second object view the key encoder twice; the teacher's parameters want gradients, and so its needless backward
 pass is computed; the key encoder follows weight by weight in a loop; negatives are copied before they are scored; every
 term is fetched from the device for the log; pictures lie as NCHW in memory.
 

@@ -153,9 +153,11 @@ class TeacherConfig:
     """`package.module:function` that returns a teacher of one's own; replaces model and pretrained."""
     normalization: Literal["own", "imagenet"] = "own"
     """Pixel statistics that the teacher is fed with; the reference feeds it ImageNet's."""
-    view: Literal["clean", "augmented"] = "clean"
-    """What the teacher is asked about in training: the object as it is, once for each photograph, so that its answers
-    are kept and a step costs no forward of the teacher; or (paper) the student's own augmented view."""
+    view: str = "clean"
+    """What the teacher is asked about in training. `clean`: the object as it is, once for each photograph, so that its
+    answers are kept and a step costs no forward of the teacher. `augmented` (paper): the student's own augmented view,
+    in every step. `cached:K`: the same for K epochs, after which that view's draws begin again, so that K answers a
+    photograph are kept; the student's other views stay new in every epoch."""
     fit: Literal["center-crop", "squeeze"] = "center-crop"
     """With `view: clean`: the object resized to 8/7 of the size and centre-cropped, or squeezed to the size."""
     neighbours: int = 5
@@ -165,8 +167,18 @@ class TeacherConfig:
     from 0 to 1; 1 has it name all classes equally often."""
 
     def __post_init__(self) -> None:
+        _require(
+            self.view in {"clean", "augmented"} or self.draws >= 1,
+            f"teacher.view must be clean, augmented or cached:K with a whole number K of at least 1, got {self.view!r}",
+        )
         _require(self.neighbours >= 0, f"teacher.neighbours must be 0 or more, got {self.neighbours}")
         _require(0 <= self.balance <= 1, f"teacher.balance must be from 0 to 1, got {self.balance}")
+
+    @property
+    def draws(self) -> int:
+        """K of `view: cached:K`, and 0 for any other."""
+        word, _, count = self.view.partition(":")
+        return int(count) if word == "cached" and count.isascii() and count.isdecimal() else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,11 +4,13 @@ Views are uint8; each network normalises for itself, on its own device.
 """
 
 import contextlib
+import copy
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -117,6 +119,7 @@ class ViewSet(Dataset[Batch]):
         views: Sequence[ViewName] = VIEW_NAMES,
         recipe: Recipe = TRAIN_RECIPE,
         finished: bool = True,
+        replayed: Mapping[ViewName, int] = MappingProxyType({}),
     ) -> None:
         """Hold what samples are made of.
 
@@ -131,13 +134,14 @@ class ViewSet(Dataset[Batch]):
             recipe: From what the parameters of the views are drawn.
             finished: Whether views are finished here; if not, they are cut and resized, and their ``changes`` are left
                 to :func:`finish_views`.
+            replayed: Views whose draws begin again after so many epochs: in epoch e they are those of epoch e mod K.
 
         Raises:
             DataError: A box is empty or leaves its photograph.
         """
         self.records = tuple(records)
         self.root, self.size, self.seed, self.views = root, size, seed, tuple(views)
-        self.recipe, self.finished = recipe, finished
+        self.recipe, self.finished, self.replayed = recipe, finished, dict(replayed)
         self.cache: PhotoCache | None = None
         self._whole = _regions(self.records, None)
         self._object = _regions(self.records, crop_boxes_xyxy)
@@ -162,6 +166,12 @@ class ViewSet(Dataset[Batch]):
         parts: Batch = {name: photo.square(drawn[name].crop_xyxy, side_px=self.size, snap=True) for name in names}
         return {**parts, CHANGES: torch.stack([changes_of(drawn[name]) for name in names]), "index": index}
 
+    def only(self, view: ViewName) -> "ViewSet":
+        """Return the same samples with one view alone, finished; it shares the cache."""
+        alone = copy.copy(self)
+        alone.views, alone.finished = (view,), True
+        return alone
+
     def lasting_scales(self) -> list[int]:
         """Return by how much each photograph can be reduced, whatever is drawn: what a cache may keep."""
         pairs = zip(self._whole, self._object, strict=True)
@@ -185,7 +195,8 @@ class ViewSet(Dataset[Batch]):
 
     def _draw(self, key: SampleKey, name: ViewName) -> Augmentation:
         regions = self._object if name.startswith("object") else self._whole
-        generator = generator_for(self.seed, "views", key.epoch, key.index, VIEW_NAMES.index(name))
+        epoch = key.epoch % self.replayed[name] if name in self.replayed else key.epoch
+        generator = generator_for(self.seed, "views", epoch, key.index, VIEW_NAMES.index(name))
         return draw_augmentation(regions[key.index], recipe=self.recipe, generator=generator)
 
 

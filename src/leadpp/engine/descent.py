@@ -31,6 +31,7 @@ class Descent:
             _groups(learner.student, plan),
             lr=plan.learning_rate,
             momentum=plan.momentum,
+            fused=True,  # one pass over the weights where the plain loop has five
         )
         self.scaler = torch.amp.GradScaler(learner.device.type, enabled=plan.precision == "fp16")
 

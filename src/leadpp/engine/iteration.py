@@ -1,6 +1,6 @@
 """One iteration of training, from a batch to new weights; it is queued on the device and not waited for.
 
-With fp16 the scaler of gradients asks the device in every iteration whether they overflowed; nothing else does.
+The one exception: a BatchNorm without momentum asks the device how many batches it has seen, here as in PyTorch itself.
 """
 
 from collections.abc import Mapping
@@ -64,12 +64,13 @@ class Iteration:
         self.descent = Descent(learner, loop)
         self.average = StudentAverage(learner.student, decay=loop.average_decay) if loop.average_decay > 0 else None
 
-    def run(self, batch: Mapping[str, Tensor], *, step: int, steps_per_epoch: int) -> Told:
+    def run(self, batch: Mapping[str, Tensor], *, step: int, epoch: int, steps_per_epoch: int) -> Told:
         """Learn from one batch.
 
         Args:
             batch: Views by name, (B, 3, S, S), and ``index`` where the teacher's answers are remembered.
             step: How many iterations there were before.
+            epoch: Pass over the photographs, from 0; decides which of several remembered answers is meant.
             steps_per_epoch: For the schedule.
         """
         device = self._learner.device
@@ -82,6 +83,7 @@ class Iteration:
             plan=self._order,
             lessons=self._lessons,
             samples=batch["index"].to(device, non_blocking=True) if "index" in batch else None,
+            epoch=epoch,
         )
         parts = self._objective.reduce(scores.terms)
         loss = total(parts)
@@ -102,11 +104,11 @@ def _tell(scores: Scores, parts: Mapping[TermName, Tensor], *, loss: Tensor, nor
             "distill_weight": scores.terms.distill_weight.mean(),
             "teacher_entropy": scores.lesson.entropy.mean(),
         }
-    values = torch.stack([value.detach().float() for value in told.values()])
+    values = torch.stack([value.detach().to(loss.dtype) for value in told.values()])
     ready = None
     if values.is_cuda:
         values = values.to("cpu", non_blocking=True)  # to page-locked memory, so that nothing waits here
-        ready = torch.cuda.Event()
+        ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
         ready.record()
     embedding = next(iter(scores.queries.values())).embedding.detach()
     return Told(names=tuple(told), values=values, ready=ready, rate=rate, embedding=embedding)

@@ -1,4 +1,4 @@
-"""Asking the teacher once about every photograph, and what its answers together say of each."""
+"""Asking the teacher about every photograph before training, and what its answers together say of each."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -30,15 +30,18 @@ def remember_answers(
     device: torch.device,
     consensus: Consensus,
     temperature: float,
+    draws: int = 1,
 ) -> Lessons:
-    """Ask the teacher about one fixed view of each photograph, once.
+    """Ask the teacher about one fixed view of each photograph, or about the draws of a view that are replayed.
 
     Args:
         lessons: Teacher and prototypes.
-        batches: ``image``, uint8 (B, 3, S, S), of all photographs in their order.
+        batches: ``image``, uint8 (B, 3, S, S), of all photographs in their order; draw after draw.
         device: Where the teacher is.
-        consensus: What is made of the answers.
+        consensus: What is made of the answers to fixed views; there is none among several draws, which differ because
+            their pictures do.
         temperature: Divides the cosines with the prototypes.
+        draws: K, how often each photograph is shown.
 
     Returns:
         The same lessons with what is to be remembered, on the device; it is compared on the CPU, because MPS has no
@@ -62,4 +65,5 @@ def remember_answers(
     if consensus.balance > 0:
         prototypes = lessons.prototypes.cpu()
         offsets = (consensus.balance * balance_offsets(answers, prototypes, temperature=temperature)).to(device)
-    return dataclasses.replace(lessons, remembered=answers.to(device), offsets=offsets)
+    remembered = answers.view(draws, -1, answers.shape[1]).transpose(0, 1).contiguous()
+    return dataclasses.replace(lessons, remembered=remembered.to(device), offsets=offsets)

@@ -106,7 +106,9 @@ def pick_precision(name: Precision, device: torch.device) -> Literal["fp32", "bf
 
 def worker_count(asked: int) -> int:
     """Return the number of reading processes: ``asked``, or one less than the usable cores for -1."""
-    if asked >= 0:
-        return asked
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(0, usable - 1)
+    return asked if asked >= 0 else max(0, core_count() - 1)
+
+
+def core_count() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

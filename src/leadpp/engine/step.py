@@ -60,8 +60,8 @@ class Lessons:
     prototypes: Tensor
     """Unit rows, shape (C, D)."""
     remembered: Tensor | None = None
-    """What the teacher made of one fixed view of each training photograph, shape (N, D), unit rows; it then is not
-    asked about augmented views."""
+    """What the teacher made of K views of each training photograph, shape (N, K, D), unit rows; it then is not asked in
+    training. Epoch e is taught by view e mod K: one fixed view, or draws that are replayed."""
     offsets: Tensor | None = None
     """What is taken from the teacher's logit of each class, its favourites, shape (C,); not from the student's."""
 
@@ -157,13 +157,13 @@ class _Encoders:
             feature: Tensor = self._learner.first(self._views[view])
         return feature
 
-    def teach(self, lessons: Lessons, objective: Objective, *, samples: Tensor | None) -> Lesson:
+    def teach(self, lessons: Lessons, objective: Objective, *, samples: Tensor | None, epoch: int) -> Lesson:
         """Ask the teacher what it makes of its view, or recall what it made of the photographs."""
         with torch.no_grad():
             if lessons.remembered is not None:
                 if samples is None:
                     raise ValueError("the teacher's answers are remembered, so samples must say whose are wanted")
-                embedding = lessons.remembered[samples]
+                embedding = lessons.remembered[:, epoch % lessons.remembered.shape[1]][samples]
             else:
                 with self._autocast():
                     embedding = lessons.teacher.encode_images(self._views[objective.teacher_view()])
@@ -189,6 +189,7 @@ def score_step(
     plan: StepPlan,
     lessons: Lessons | None = None,
     samples: Tensor | None = None,
+    epoch: int = 0,
 ) -> Scores:
     """Score one batch by every term that has weight.
 
@@ -203,6 +204,7 @@ def score_step(
         lessons: Teacher and prototypes; without them w_c is 1 and nothing is distilled.
         samples: Places of the photographs among those for training, (B,); needed where the teacher's answers are
             remembered.
+        epoch: Pass over the photographs, from 0; decides which of the remembered answers is meant.
 
     Raises:
         ValueError: The teacher's answers are remembered, and there are no samples.
@@ -219,7 +221,7 @@ def score_step(
     lesson, answer = None, None
     contrast_weight = distill_weight = torch.ones(len(next(iter(views.values()))), device=learner.device)
     if lessons is not None and objective.asks_teacher():
-        lesson = encode.teach(lessons, objective, samples=samples)
+        lesson = encode.teach(lessons, objective, samples=samples, epoch=epoch)
         contrast_weight, distill_weight = adaptive_weights(
             lesson.entropy, contrast=objective.contrast_weighting, distill=objective.distill_weighting
         )

@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
-import torch
 from torch import Tensor, nn
 
-from leadpp.data.views import finish_views
-from leadpp.engine.descent import Descent
+from leadpp.engine.iteration import Iteration, Told
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.record import EpochMeter, Figures, MetricsLog
 from leadpp.engine.runtime import Progress
-from leadpp.engine.step import Lessons, Scores, StepPlan, remember, score_step
+from leadpp.engine.step import Lessons, StepPlan
+from leadpp.engine.waiting import MUCH, Reading, WaitMeter, advise
 from leadpp.errors import CheckpointError, LeadppError
-from leadpp.functional.objective import Objective, TermName, total
+from leadpp.functional.objective import Objective, TermName
 from leadpp.io.checkpoint import (
     checkpoint_path,
     keep_newest,
@@ -27,7 +26,7 @@ from leadpp.io.checkpoint import (
     save_checkpoint,
 )
 from leadpp.models.learner import Learner
-from leadpp.models.outcome import StudentAverage, blend_student
+from leadpp.models.outcome import blend_student
 from leadpp.models.student import Student
 
 _IDENTITY = frozenset(
@@ -82,6 +81,7 @@ class Trainer:
         metadata: What checkpoints say about the learner besides epoch and step.
         progress: Who is told.
         monitor: Measures the student between epochs, in evaluation mode.
+        reading: How photographs reach the device, for advice when training waits for them; None gives none.
     """
 
     def __init__(
@@ -96,15 +96,17 @@ class Trainer:
         metadata: Mapping[str, Any],
         progress: Progress,
         monitor: Monitor | None = None,
+        reading: Reading | None = None,
     ) -> None:
         self.learner = learner
-        self._objective, self._order, self._loop, self._lessons = objective, order, loop, lessons
+        self._objective, self._loop = objective, loop
         self._run, self._folder, self._metadata = run, run / "checkpoints", dict(metadata)
-        self._progress, self._monitor = progress, monitor
-        self._descent = Descent(learner, loop)
-        self._average = StudentAverage(learner.student, decay=loop.average_decay) if loop.average_decay > 0 else None
+        self._progress, self._monitor, self._reading = progress, monitor, reading
+        self._iteration = Iteration(learner, objective=objective, order=order, loop=loop, lessons=lessons)
+        self._descent, self._average = self._iteration.descent, self._iteration.average
         self._state = _State()
-        self._meter = EpochMeter()
+        self._meter, self._waiting = EpochMeter(), WaitMeter(learner.device)
+        self._untold: Told | None = None
         self._keep_older = False  # checkpoints of an earlier training give way to the first of this one
 
     def resume(self) -> int:
@@ -155,10 +157,14 @@ class Trainer:
             size=_rows,
             describe=self._describe,
         ):
-            figures = self._train_on(views, per_epoch=per_epoch)
-            log.write("step", epoch=self._state.epoch + 1, step=self._state.step, values=figures)
+            told = self._iteration.run(views, step=self._state.step, epoch=self._state.epoch, steps_per_epoch=per_epoch)
+            self._waiting.done()
+            self._tell(log)  # of the step before, while the device is busy with this one
+            self._untold = told
+            self._state.step += 1
             images += _rows(views)
             if self._state.step % per_epoch == 0:
+                self._tell(log)
                 self._end_epoch(log)
         return self._results(images=images, seconds=time.perf_counter() - started)
 
@@ -166,43 +172,31 @@ class Trainer:
         for epoch in range(self._state.epoch, self._loop.epochs):
             self._meter = EpochMeter()
             self.learner.train()
-            yield from batches.epoch(epoch)
+            yield from self._waiting.watch(batches.epoch(epoch))
 
-    def _train_on(self, views: Mapping[str, Tensor], *, per_epoch: int) -> Figures:
-        """Score a batch, follow the gradient, remember the keys; return what there is to tell of it."""
-        wanted = self._objective.views(taught=self._lessons is not None)
-        on_device = finish_views(views, wanted, self.learner.device)
-        rate = self._descent.prepare(self._state.step, steps_per_epoch=per_epoch)
-        scores = score_step(
-            self.learner,
-            on_device,
-            objective=self._objective,
-            plan=self._order,
-            lessons=self._lessons,
-            samples=views["index"].to(self.learner.device) if "index" in views else None,
-        )
-        parts = self._objective.reduce(scores.terms)
-        loss = total(parts)
+    def _tell(self, log: MetricsLog) -> None:
+        """Fetch the figures of the newest step that has not been told of, check them, and write them down.
 
-        norm = self._descent.differentiate(loss)
-        figures = _figures(scores, parts, loss=loss, norm=norm) | {"learning_rate": rate}
-        self._check_finite(figures)
-        self._descent.move()
-        if self._average is not None:
-            self._average.update(self.learner.student)
-        remember(self.learner, scores.pending)
+        Raises:
+            LeadppError: One of them is not finite. The weights have moved since, but no checkpoint has them.
+        """
+        if self._untold is None:
+            return
+        told, self._untold = self._untold, None
+        step, figures = self._state.step, told.figures()
+        self._check_finite(figures, step=step)
+        self._meter.add(figures, told.embedding)
+        waited = {"data_wait": self._waiting.settle()}
+        log.write("step", epoch=self._state.epoch + 1, step=step, values=figures | waited)
+        self._advise(epoch_ends=False)
 
-        self._state.step += 1
-        self._meter.add(figures, next(iter(scores.queries.values())).embedding)
-        return figures
-
-    def _check_finite(self, figures: Figures) -> None:
+    def _check_finite(self, figures: Figures, *, step: int) -> None:
         # With fp16 the scaler meets gradients that overflow by leaving the step out and scaling less.
         watched = set(figures) - ({"gradient_norm"} if self._descent.scaler.is_enabled() else set())
         odd = sorted(name for name in watched if not math.isfinite(figures[name]))
         if odd:
             raise LeadppError(
-                f"epoch {self._state.epoch + 1}, step {self._state.step + 1}: {', '.join(odd)} became NaN or "
+                f"epoch {self._state.epoch + 1}, step {step}: {', '.join(odd)} became NaN or "
                 "infinite; lower train.learning_rate or set train.clip_norm (5, say), and train again or --resume from "
                 "the last checkpoint, which stays as it was"
             )
@@ -210,7 +204,8 @@ class Trainer:
     def _end_epoch(self, log: MetricsLog) -> None:
         state, loop = self._state, self._loop
         state.epoch += 1
-        summary = self._meter.summary() | self._queue_fill()
+        share = self._waiting.share
+        summary = self._meter.summary() | self._queue_fill() | ({} if share is None else {"data_wait": share})
         log.write("epoch", epoch=state.epoch, step=state.step, values=summary)
         state.terms = {name: value for name, value in summary.items() if name in {"loss", *_TERMS}}
         last = state.epoch == loop.epochs
@@ -222,6 +217,17 @@ class Trainer:
         if state.epoch % loop.checkpoint_every == 0 or last:
             self._save()
         self._progress.note(self._line(summary, measured))
+        self._advise(epoch_ends=True)
+
+    def _advise(self, *, epoch_ends: bool) -> None:
+        """Say once what would help, if training waits for its data and anything would."""
+        if self._reading is None or not self._waiting.too_much(epoch_ends=epoch_ends):
+            return
+        if helps := advise(self._reading):
+            self._progress.note(
+                f"training waits for photographs more than {MUCH:.0%} of the time; what may help: {', '.join(helps)}"
+            )
+        self._reading = None
 
     def _save(self) -> None:
         path = checkpoint_path(self._folder, epoch=self._state.epoch)
@@ -269,8 +275,10 @@ class Trainer:
 
     def _describe(self) -> str:
         latest = self._meter.latest
-        terms = ", ".join(f"{name} {latest[name]:.3f}" for name in ("loss", *_TERMS) if name in latest)
-        return f"epoch {self._state.epoch + 1}/{self._loop.epochs}, {terms}"
+        words = [f"{name} {latest[name]:.3f}" for name in ("loss", *_TERMS) if name in latest]
+        if self._waiting.share is not None:
+            words.append(f"waiting {self._waiting.share:.0%}")
+        return ", ".join([f"epoch {self._state.epoch + 1}/{self._loop.epochs}", *words])
 
     def _line(self, summary: Figures, measured: Figures) -> str:
         state = self._state
@@ -301,19 +309,6 @@ class _State:
     step: int = 0
     terms: Figures = field(default_factory=dict)
     monitor: Figures = field(default_factory=dict)
-
-
-def _figures(scores: Scores, parts: Mapping[TermName, Tensor], *, loss: Tensor, norm: Tensor) -> Figures:
-    """Fetch what there is to tell of a step from the device, all at once."""
-    told: dict[str, Tensor] = {"loss": loss, **dict(parts.items()), "gradient_norm": norm}
-    if scores.lesson is not None:
-        told |= {
-            "contrast_weight": scores.terms.contrast_weight.mean(),
-            "distill_weight": scores.terms.distill_weight.mean(),
-            "teacher_entropy": scores.lesson.entropy.mean(),
-        }
-    values: list[float] = torch.stack([value.detach().float() for value in told.values()]).tolist()
-    return dict(zip(told, values, strict=True))
 
 
 def _rows(views: Mapping[str, Tensor]) -> int:

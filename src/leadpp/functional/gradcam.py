@@ -20,7 +20,7 @@ def grad_cam(feature_map: Tensor, gradient: Tensor) -> Tensor:
 
     Args:
         feature_map: Shape (B, F, H, W); gradients pass through it.
-        gradient: Of a loss with respect to the average of the map over its positions, shape (B, F); taken as a constant.
+        gradient: Of a loss with respect to the average of the map over its positions, shape (B, F); a constant.
 
     Returns:
         Shape (B, H, W), 0 or more.

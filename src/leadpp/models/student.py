@@ -171,10 +171,9 @@ def update_key(student: Student, key: KeyEncoder, *, momentum: float) -> None:
 
     BatchNorm statistics are not weights; they are left alone.
     """
-    following = [*key.backbone.parameters(), *key.projector.parameters()]
-    leading = [*student.backbone.parameters(), *student.projector.parameters()]
-    torch._foreach_mul_(following, momentum)
-    torch._foreach_add_(following, leading, alpha=1 - momentum)
+    following: list[Tensor] = [*key.backbone.parameters(), *key.projector.parameters()]
+    leading: list[Tensor] = [*student.backbone.parameters(), *student.projector.parameters()]
+    torch._foreach_lerp_(following, leading, 1 - momentum)
 
 
 def _projector(feature_dim: int, embedding_dim: int, generator: torch.Generator) -> nn.Sequential:

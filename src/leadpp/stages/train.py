@@ -11,19 +11,28 @@ from torch import Tensor
 
 from leadpp import __version__
 from leadpp.config.reader import PRESETS
-from leadpp.config.tree import AugmentConfig, Config, LossConfig, TeacherConfig
+from leadpp.config.tree import AugmentConfig, Config, InputConfig, LossConfig, TeacherConfig
 from leadpp.data.boxes import read_boxes
 from leadpp.data.cache import PhotoCache
 from leadpp.data.index import ImageIndex, ImageRecord
+from leadpp.data.replay import ReplayedSet
 from leadpp.data.transforms import training_recipe
 from leadpp.data.views import EvalSet, ViewSet, eval_loader, train_loader
 from leadpp.engine.lessons import Consensus, remember_answers
 from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.restore import describe_student
-from leadpp.engine.runtime import Progress, SilentProgress, pick_device, pick_precision, worker_count
+from leadpp.engine.runtime import (
+    Progress,
+    SilentProgress,
+    core_count,
+    pick_device,
+    pick_precision,
+    worker_count,
+)
 from leadpp.engine.step import Lessons, StepPlan
 from leadpp.engine.trainer import Trainer
+from leadpp.engine.waiting import Reading
 from leadpp.errors import ConfigError, LeadppError, TextError
 from leadpp.functional.objective import Objective, ViewName
 from leadpp.functional.randomness import generator_for
@@ -71,8 +80,9 @@ def train(
             "no term of the loss has weight (without a teacher nothing is distilled); raise one of loss.*"
         )
     records = index.usable("train")
+    samples = _view_set(records, objective, views, index=index, run=run, config=config, progress=progress)
     loader = train_loader(
-        _view_set(records, views, index=index, run=run, config=config, progress=progress),
+        samples,
         batch_size=config.train.batch_size,
         workers=worker_count(config.input.workers),
         pin_memory=device.type == "cuda",
@@ -80,9 +90,9 @@ def train(
     lessons = None
     if prototypes is not None:
         lessons = _lessons(prototypes, config, device)
-        if config.teacher.view == "clean":
-            samples = _clean_views(records, objective, index=index, run=run, config=config)
-            lessons = _remember(lessons, samples, config=config, device=device, progress=progress)
+        if config.teacher.view != "augmented":
+            asked = _asked_views(samples, objective, index=index, run=run, config=config)
+            lessons = _remember(lessons, asked, config=config, device=device, progress=progress)
     learner = _learner(config, objective, prototypes, photographs=len(records)).to(device)
     trainer = Trainer(
         learner,
@@ -94,6 +104,7 @@ def train(
         metadata=_metadata(learner.student, config, records, prototypes),
         progress=progress,
         monitor=_monitor(records, index=index, config=config, device=device),
+        reading=_reading(config.input, device),
     )
     if resume and (done := trainer.resume()):
         progress.note(f"going on after epoch {done}")
@@ -179,10 +190,14 @@ def _lessons(prototypes: Prototypes, config: Config, device: torch.device) -> Le
     return Lessons(teacher=teacher, prototypes=prototypes.vectors.to(device))
 
 
-def _clean_views(
-    records: tuple[ImageRecord, ...], objective: Objective, *, index: ImageIndex, run: Path, config: Config
-) -> EvalSet:
-    of_objects = objective.teacher_view() == "object_1"
+def _asked_views(
+    samples: ViewSet, objective: Objective, *, index: ImageIndex, run: Path, config: Config
+) -> EvalSet | ReplayedSet:
+    """Return what the teacher is asked about before training: photographs as they are, or the draws of its view."""
+    seen, draws, records = objective.teacher_view(), config.teacher.draws, samples.records
+    if draws:
+        return ReplayedSet(samples.only(seen), view=seen, draws=draws)
+    of_objects = seen == "object_1"
     return EvalSet(
         records,
         root=index.root,
@@ -193,15 +208,17 @@ def _clean_views(
 
 
 def _remember(
-    lessons: Lessons, samples: EvalSet, *, config: Config, device: torch.device, progress: Progress
+    lessons: Lessons, samples: EvalSet | ReplayedSet, *, config: Config, device: torch.device, progress: Progress
 ) -> Lessons:
+    alone, draws = Consensus(), config.teacher.draws
     loader = eval_loader(samples, batch_size=config.evaluate.batch_size, workers=worker_count(config.input.workers))
     return remember_answers(
         lessons,
         progress.track(loader, total=len(samples), what="ask the teacher", size=lambda batch: len(batch["index"])),
         device=device,
-        consensus=Consensus(neighbours=config.teacher.neighbours, balance=config.teacher.balance),
+        consensus=alone if draws else Consensus(neighbours=config.teacher.neighbours, balance=config.teacher.balance),
         temperature=config.loss.distillation_temperature,
+        draws=draws or 1,
     )
 
 
@@ -235,6 +252,7 @@ def automatic_queue_size(photographs: int, *, batch_size: int) -> int:
 
 def _view_set(
     records: tuple[ImageRecord, ...],
+    objective: Objective,
     views: tuple[ViewName, ...],
     *,
     index: ImageIndex,
@@ -252,6 +270,7 @@ def _view_set(
         views=views,
         recipe=training_recipe(**dataclasses.asdict(config.augment)),
         finished=config.input.augment == "cpu",
+        replayed={objective.teacher_view(): config.teacher.draws} if config.teacher.draws else {},
     )
     if config.input.cache != "none":
         cache = PhotoCache(
@@ -260,6 +279,16 @@ def _view_set(
         progress.note(cache.describe())
         samples.keep(cache)
     return samples
+
+
+def _reading(settings: InputConfig, device: torch.device) -> Reading:
+    return Reading(
+        workers=worker_count(settings.workers),
+        cores=core_count(),
+        cached=settings.cache != "none",
+        on_device=settings.augment == "device",
+        accelerated=device.type != "cpu",
+    )
 
 
 def _monitor(
@@ -317,8 +346,8 @@ def _changes(augment: AugmentConfig) -> dict[str, float]:
 
 def _teaching(teacher: TeacherConfig) -> str:
     """Say what of the teacher's answers is learnt from."""
-    if teacher.view == "augmented":
-        return "augmented"
+    if teacher.view != "clean":
+        return teacher.view
     return f"clean, {teacher.fit}, {teacher.neighbours} neighbours, balance {teacher.balance}"
 
 

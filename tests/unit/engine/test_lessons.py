@@ -31,7 +31,7 @@ def remember(consensus: Consensus, *, temperature: float = 0.5) -> Lessons:
 def test_answers_are_kept_in_the_order_of_the_photographs() -> None:
     found = remember(Consensus())
     assert found.remembered is not None
-    torch.testing.assert_close(found.remembered, LESSONS.teacher.encode_images(PHOTOGRAPHS))
+    torch.testing.assert_close(found.remembered[:, 0], LESSONS.teacher.encode_images(PHOTOGRAPHS))
     assert found.offsets is None
 
 
@@ -44,7 +44,7 @@ def test_neighbours_are_the_photographs_whose_answers_are_most_alike() -> None:
         near = sorted(others, key=lambda place: -float(answer @ raw[place]))[:2]
         cosines = torch.stack([answer @ raw[place] for place in near])
         mean = ((cosines / 0.1).softmax(dim=0)[:, None] * raw[near]).sum(dim=0)
-        torch.testing.assert_close(found.remembered[row], F.normalize(answer + mean, dim=0))
+        torch.testing.assert_close(found.remembered[row, 0], F.normalize(answer + mean, dim=0))
 
 
 def test_more_neighbours_than_there_are_means_all() -> None:
@@ -94,3 +94,23 @@ def test_answers_that_are_no_numbers_are_the_teachers_fault() -> None:
         remember_answers(
             lessons, batches(), device=torch.device("cpu"), consensus=Consensus(neighbours=2), temperature=0.5
         )
+
+
+def test_draws_are_kept_by_photograph_and_taught_in_turn() -> None:
+    draws = [PHOTOGRAPHS, PHOTOGRAPHS.flip(3), 255 - PHOTOGRAPHS // 2]
+    shown = [{"image": draw[start : start + 3]} for draw in draws for start in range(0, len(PHOTOGRAPHS), 3)]
+    found = remember_answers(
+        LESSONS, shown, device=torch.device("cpu"), consensus=Consensus(), temperature=0.5, draws=3
+    )
+    assert found.remembered is not None
+    objective = Objective(distillation_temperature=0.5)
+    samples = torch.tensor([6, 1, 4, 0])
+    for epoch in range(5):
+        answers = LESSONS.teacher.encode_images(draws[epoch % 3])
+        torch.testing.assert_close(found.remembered[:, epoch % 3], answers)
+        scores = score_step(
+            tiny_learner(objective).train(), tiny_views(), objective=objective, plan=StepPlan(), lessons=found,
+            samples=samples, epoch=epoch,
+        )  # fmt: skip
+        assert scores.lesson is not None
+        torch.testing.assert_close(scores.lesson.embedding, answers[samples])

@@ -176,7 +176,7 @@ class MuteTeacher(TinyTeacher):
 
 def test_remembered_answers_are_those_of_the_samples() -> None:
     answers = F.normalize(torch.randn(9, WIDTH, generator=generator_for(3, "answers")), dim=1)
-    lessons = replace(LESSONS, teacher=MuteTeacher(), remembered=answers)
+    lessons = replace(LESSONS, teacher=MuteTeacher(), remembered=answers[:, None])
     samples = torch.tensor([8, 2, 5, 0])
     scores = score_step(learner_of(), tiny_views(), objective=FULL, plan=StepPlan(), lessons=lessons, samples=samples)
     assert scores.lesson is not None

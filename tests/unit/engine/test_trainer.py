@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from leadpp.engine.plan import LoopPlan
 from leadpp.engine.runtime import SilentProgress
 from leadpp.engine.step import Lessons, StepPlan
 from leadpp.engine.trainer import Monitor, Trainer
+from leadpp.engine.waiting import Reading
 from leadpp.errors import CheckpointError, LeadppError
 from leadpp.functional.objective import Objective
 from leadpp.functional.schedule import learning_rate
@@ -62,6 +64,7 @@ def trainer_of(
     progress: SilentProgress | None = None,
     monitor: Monitor | None = None,
     metadata: dict[str, object] | None = None,
+    reading: Reading | None = None,
 ) -> Trainer:
     return Trainer(
         tiny_learner(objective, queue_size=queue_size, keep_first=loop.anchor > 0 or loop.blend < 1),
@@ -73,6 +76,7 @@ def trainer_of(
         metadata={"backbone": "tiny", "seed": 1} if metadata is None else metadata,
         progress=progress or SilentProgress(),
         monitor=monitor,
+        reading=reading,
     )
 
 
@@ -305,6 +309,7 @@ def test_what_is_told(finished: Path) -> None:
     step, epoch = events(finished, "step")[-1], events(finished, "epoch")[-1]
     terms = ["global_global", "global_object", "object_object", "distillation", "alignment"]
     assert step["loss"] == pytest.approx(sum(step[name] for name in terms))
+    assert 0 <= step["data_wait"] < 1
     assert step["contrast_weight"] + step["distill_weight"] == pytest.approx(1)
     assert 0 < step["teacher_entropy"] <= 1
     assert (step["epoch"], step["step"], epoch["epoch"], epoch["step"]) == (4, 8, 4, 8)
@@ -320,8 +325,10 @@ def test_progress_shows_rate_terms_and_total(tmp_path: Path) -> None:
     results = trainer_of(tmp_path, progress=watcher, loop=replace(LOOP, epochs=2)).fit(TinyBatches())
     (piece,) = watcher.pieces
     assert (piece.what, piece.unit, piece.done, piece.total) == ("training", "images", 16, 16)
-    assert piece.shown[0].startswith("epoch 1/2, loss ")
-    assert "distillation " in piece.shown[0]
+    assert piece.shown[0] == "epoch 1/2"  # figures are told one step late
+    assert piece.shown[1].startswith("epoch 2/2, loss ")
+    assert "distillation " in piece.shown[1]
+    assert piece.shown[-1].startswith(f"epoch 3/2, loss {events(tmp_path, 'step')[-1]['loss']:.3f}")
     assert [note[:12] for note in watcher.notes] == ["  epoch 1/2:", "  epoch 2/2:"]
     assert f"loss {results['terms']['loss']:.4f}" in watcher.notes[-1]
 
@@ -367,20 +374,43 @@ def test_checkpoints_that_are_kept(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path / "checkpoints") == tmp_path / "checkpoints/epoch-0006.safetensors"
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_weights_change(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_before_a_checkpoint_has_it(tmp_path: Path) -> None:
     trainer_of(tmp_path, loop=replace(LOOP, epochs=2)).fit(TinyBatches())
     stored = (tmp_path / "checkpoints/epoch-0002.safetensors").read_bytes()
     trainer = trainer_of(tmp_path)
     with torch.no_grad():
         trainer.learner.student.projector.get_parameter("0.weight").fill_(math.nan)
-    before = copy.deepcopy(trainer.learner.student.state_dict())
     with pytest.raises(
         LeadppError, match=r"epoch 1, step 1: .*loss.* became NaN or infinite.*lower train\.learning_rate"
     ):
         trainer.fit(TinyBatches())
-    assert torch.equal(trainer.learner.student.attention.conv.weight, before["attention.conv.weight"])
     assert (tmp_path / "checkpoints/epoch-0002.safetensors").read_bytes() == stored
-    assert trainer.learner.queue("global").fill == 0
+    assert not events(tmp_path, "step")
+
+
+@pytest.mark.parametrize("at_step", [1, 2, 3, 4])
+def test_a_step_that_is_not_finite_is_named_and_not_saved(tmp_path: Path, at_step: int) -> None:
+    """Figures are told one step late, and before the last step of an epoch ends it."""
+
+    def monitor(student: Student) -> dict[str, float]:
+        assert all(weight.isfinite().all() for weight in student.parameters())
+        return {}
+
+    trainer = trainer_of(tmp_path, loop=replace(LOOP, checkpoint_every=1), monitor=monitor)
+    calls: list[int] = []
+
+    def spoil(module: object, inputs: object, output: Tensor) -> Tensor | None:
+        calls.append(0)
+        return output * math.nan if len(calls) == 2 * at_step else None  # two query views a step
+
+    trainer.learner.student.projector.register_forward_hook(spoil)
+    epoch = (at_step + 1) // 2
+    with pytest.raises(LeadppError, match=rf"epoch {epoch}, step {at_step}: .*loss"):
+        trainer.fit(TinyBatches())
+    assert [line["step"] for line in events(tmp_path, "step")] == list(range(1, at_step))
+    assert len(events(tmp_path, "epoch")) == epoch - 1
+    newest = newest_checkpoint(tmp_path / "checkpoints")
+    assert (newest is None) if epoch == 1 else (newest is not None and newest.name == "epoch-0001.safetensors")
 
 
 def test_a_gradient_that_is_not_finite_stops_too(tmp_path: Path) -> None:
@@ -412,3 +442,29 @@ def test_fp16_scales_gradients_and_stores_the_scale(tmp_path: Path) -> None:
     exact.fit(TinyBatches())
     norms = [events(run, "step")[0]["gradient_norm"] for run in (tmp_path, tmp_path / "exact")]
     assert norms[0] == pytest.approx(norms[1], rel=0.05)
+
+
+@dataclass
+class SlowBatches:
+    """Batches that are not there when they are asked for."""
+
+    batches_per_epoch: int = 30
+
+    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
+        for batch in TinyBatches(self.batches_per_epoch).epoch(epoch):
+            time.sleep(0.005)
+            yield batch
+
+
+def test_waiting_is_told_and_advice_given_once(tmp_path: Path) -> None:
+    plan = replace(LOOP, epochs=3)
+    for reading, count in ((Reading(workers=0, cores=4), 1), (Reading(workers=3, cores=4, cached=True), 0), (None, 0)):
+        watcher = WatchedProgress()
+        trainer_of(tmp_path, loop=plan, objective=MOCO, progress=watcher, reading=reading).fit(SlowBatches())
+        advice = [note for note in watcher.notes if "waits for photographs" in note]
+        assert len(advice) == count
+        assert all("input.workers 3, input.cache ram or disk" in note for note in advice)
+    assert "waiting" not in watcher.pieces[0].shown[0]
+    assert watcher.pieces[0].shown[-1].split(", ")[-1].startswith("waiting ")
+    assert all(0.05 < line["data_wait"] < 1 for line in events(tmp_path, "epoch"))
+    assert all(0 < line["data_wait"] < 1 for line in events(tmp_path, "step"))

@@ -3,6 +3,7 @@ from torch import Tensor
 
 from leadpp.functional.randomness import generator_for
 from leadpp.models.queue import KeyQueue
+from tests.unit.syncs import Syncs
 
 
 def queue_of(size: int, *, place: int = 0) -> KeyQueue:
@@ -45,17 +46,30 @@ def test_it_holds_the_newest_whatever_the_batches() -> None:
         assert (queue.fill, queue.place) == (min(pushed, 7), pushed % 7)
 
 
-def test_a_snapshot_is_not_changed_by_later_pushes() -> None:
+def test_a_snapshot_is_not_changed_by_later_pushes_that_copy() -> None:
     queue = queue_of(4)
     query = torch.ones(2, requires_grad=True)
     before = queue.snapshot()
     kept = before.clone()
     score = (before @ query).sum()
-    queue.push(numbered(1, 3))
+    queue.push(numbered(1, 3), in_place=False)
     torch.autograd.backward(score)
     assert torch.equal(before, kept)
     assert query.grad is not None
     torch.testing.assert_close(query.grad, kept.sum(dim=0))
+    assert queue.snapshot()[:3, 0].tolist() == [1, 2, 3]
+
+
+def test_a_push_writes_in_place_and_asks_the_device_nothing() -> None:
+    queue, copied = queue_of(4), queue_of(4)
+    where = queue.snapshot().data_ptr()
+    for first, last in ((1, 3), (4, 5), (6, 14)):
+        with Syncs() as syncs:
+            queue.push(numbered(first, last))
+        assert syncs.seen == []
+        copied.push(numbered(first, last), in_place=False)
+        assert torch.equal(queue.snapshot(), copied.snapshot())
+    assert queue.snapshot().data_ptr() == where
 
 
 def test_keys_carry_no_gradient_in() -> None:

@@ -474,7 +474,7 @@ def test_too_little_memory_is_told(
     def exhaust(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("tried to allocate")
 
-    monkeypatch.setattr("leadpp.engine.trainer.score_step", exhaust)
+    monkeypatch.setattr("leadpp.engine.iteration.score_step", exhaust)
     with pytest.raises(LeadppError, match=r"cpu has too little memory for a batch of 4; lower train\.batch_size"):
         train(index=index, run=run, config=build_config(settings(backbone)))
 
@@ -516,3 +516,42 @@ def test_the_monitor_looks_at_some_photographs_with_labels(
         assert asked[-1]["heldout"].sum() == 1
         drawn.append(records)
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def train_with_view(view: str, *, run: Path, index: ImageIndex, backbone: str, epochs: int = 3) -> list[float]:
+    ASKED.clear()
+    teacher = {"factory": f"{__name__}:make_asked_teacher", "view": view}
+    chosen = settings(backbone, teacher=teacher, train={"epochs": epochs, "monitor_every": 0, "warmup_epochs": 0})
+    train(index=index, run=run, config=build_config(chosen))
+    return [line["loss"] for line in events(run, "step")]
+
+
+def test_replayed_draws_of_every_epoch_are_the_augmented_teacher(run: Path, index: ImageIndex, backbone: str) -> None:
+    expected = train_with_view("augmented", run=run, index=index, backbone=backbone)
+    assert [len(images) for images in ASKED] == [4] * 6
+    for draws in (3, 4):
+        found = train_with_view(f"cached:{draws}", run=run, index=index, backbone=backbone)
+        assert found == pytest.approx(expected, rel=1e-4)
+        assert sum(map(len, ASKED)) == draws * 10
+    fewer = train_with_view("cached:2", run=run, index=index, backbone=backbone)
+    assert fewer[:4] == pytest.approx(expected[:4], rel=1e-4)
+    assert fewer[4:] != pytest.approx(expected[4:], rel=1e-4)
+
+
+def test_other_replays_are_not_resumed(run: Path, index: ImageIndex, backbone: str) -> None:
+    train_with_view("cached:1", run=run, index=index, backbone=backbone, epochs=1)
+    teacher = {"factory": f"{__name__}:make_asked_teacher", "view": "cached:2"}
+    other = build_config(settings(backbone, teacher=teacher, train={"epochs": 2}))
+    with pytest.raises(CheckpointError, match="trained with teacher_view 'cached:1', this training has 'cached:2'"):
+        train(index=index, run=run, config=other, resume=True)
+
+
+def test_what_advice_on_waiting_goes_by(
+    run: Path, index: ImageIndex, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(backbone, input={"workers": 1, "cache": "ram", "augment": "device"})
+    what, _ = built(run, index, chosen, monkeypatch=monkeypatch)
+    reading = what.parts["reading"]
+    assert (reading.workers, reading.cached, reading.on_device, reading.accelerated) == (1, True, True, False)
+    what, _ = built(run, index, settings(backbone), monkeypatch=monkeypatch)
+    assert (what.parts["reading"].workers, what.parts["reading"].cached) == (0, False)
