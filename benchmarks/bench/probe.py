@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from leadpp.data.views import EvalSet, ProbeSet, eval_loader
 from leadpp.engine.features import backbone_features, extract
 from leadpp.engine.probe import ProbeResult, ProbeSettings, linear_probe
 from leadpp.functional.randomness import generator_for
-from leadpp.models.backbone import Backbone
+from leadpp.models.backbone import create_backbone
 
 SEED = 5
 VIEWS = EvaluateConfig().probe_views
@@ -144,9 +143,9 @@ def draw_material(*, train: int, test: int, epochs: int, size: int) -> Material:
             path = Path(folder.name) / split / f"class-{of_class}" / f"{place:04}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             picture.save(path, quality=90)
-    torch.manual_seed(SEED)
-    network = timm.create_model("resnet18", pretrained=False)
-    backbone = Backbone(network, name="resnet18").eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        backbone = create_backbone("resnet18", pretrained=False)
     return Material(index=open_data(Path(folder.name), seed=SEED), backbone=backbone, size=size, epochs=epochs)
 
 

@@ -20,7 +20,7 @@ def box_radius(sigma_px: float) -> float:
     Gwosdek et al., "Theoretical foundations of Gaussian convolution by extended box filtering", 2011.
 
     >>> round(box_radius(2.0), 4)
-    1.5556
+    1.375
     """
     variance = sigma_px**2 / _PASSES
     whole = math.floor((math.sqrt(12 * variance + 1) - 1) / 2)
