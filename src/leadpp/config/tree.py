@@ -368,7 +368,7 @@ class EvaluateConfig:
     """Batch of the probe; a smaller training set is one batch."""
     probe_views: int = 8
     """Random-crop views of each training photograph, reused in turn by the probe's epochs; 100 is the paper's
-    protocol (a new view in every epoch), 4 costs half and about half a point (docs/decisions/0042)."""
+    protocol (a new view in every epoch); eight come out about a point below (docs/decisions/0042)."""
     heldout: float = 0.2
     """Share of the training photographs on which the probe's epoch, and rate and decay of several, are chosen."""
     chunk: int = 512
