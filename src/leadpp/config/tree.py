@@ -306,6 +306,9 @@ class TrainConfig:
     """When object keys join their queue: after the step, or (reference) before the third term is scored."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward passes; `auto` is bf16 where the device has matrix units for it, else fp32."""
+    compile: bool = False
+    """Compile the networks with torch.compile before training; takes minutes, and needs a compiler on a CPU. Where it
+    cannot be done, a line says why, and training goes on without."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
     monitor_every: int = 1

@@ -111,6 +111,13 @@ class OpenClipTeacher(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.embedding_dim: int = self.encode_texts(["a"]).shape[1]
 
+    @property
+    def image_tower(self) -> nn.Module:
+        """The network that sees pictures, normalised."""
+        tower = self.clip.visual
+        assert isinstance(tower, nn.Module)  # noqa: S101 - what every open_clip model has
+        return tower
+
     @classmethod
     def load(cls, model: str, *, pretrained: str, normalization: Literal["own", "imagenet"] = "own") -> Self:
         """Read an open_clip model; see :func:`load_teacher`.

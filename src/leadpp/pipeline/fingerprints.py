@@ -23,7 +23,7 @@ from leadpp.pipeline.memory import Memory
 
 _WITHOUT_EFFECT = {
     "localize": {"batch_size", "keep_gb"},
-    "train": {"device", "monitor_every"},
+    "train": {"compile", "device", "monitor_every"},
     "evaluate": {"batch_size", "chunk"},
 }
 """Settings of a group that change no result."""

@@ -18,6 +18,7 @@ from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.replay import ReplayedSet
 from leadpp.data.transforms import training_recipe
 from leadpp.data.views import EvalSet, ViewSet, eval_loader, train_loader
+from leadpp.engine.compiling import compile_networks, eagerly
 from leadpp.engine.lessons import Consensus, remember_answers
 from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
 from leadpp.engine.plan import LoopPlan
@@ -31,7 +32,7 @@ from leadpp.engine.runtime import (
     worker_count,
 )
 from leadpp.engine.step import Lessons, StepPlan
-from leadpp.engine.trainer import Trainer
+from leadpp.engine.trainer import Monitor, Trainer
 from leadpp.engine.waiting import Reading
 from leadpp.errors import ConfigError, LeadppError, TextError
 from leadpp.functional.objective import Objective, ViewName
@@ -94,6 +95,10 @@ def train(
             asked = _asked_views(samples, objective, index=index, run=run, config=config)
             lessons = _remember(lessons, asked, config=config, device=device, progress=progress)
     learner = _learner(config, objective, prototypes, photographs=len(records)).to(device)
+    monitor: Monitor | None = _monitor(records, index=index, config=config, device=device)
+    if config.train.compile:
+        progress.note(_compile(learner, lessons, config, device))
+        monitor = None if monitor is None else eagerly(monitor)
     trainer = Trainer(
         learner,
         objective=objective,
@@ -103,7 +108,7 @@ def train(
         run=run,
         metadata=_metadata(learner.student, config, records, prototypes),
         progress=progress,
-        monitor=_monitor(records, index=index, config=config, device=device),
+        monitor=monitor,
         reading=_reading(config.input, device),
     )
     if resume and (done := trainer.resume()):
@@ -279,6 +284,16 @@ def _view_set(
         progress.note(cache.describe())
         samples.keep(cache)
     return samples
+
+
+def _compile(learner: Learner, lessons: Lessons | None, config: Config, device: torch.device) -> str:
+    shape = (config.train.batch_size, 3, config.input.size, config.input.size)
+    return compile_networks(
+        learner.train(),
+        lessons,
+        batch=torch.zeros(shape, dtype=torch.uint8, device=device),
+        autocast_dtype=_AUTOCAST[pick_precision(config.train.precision, device)],
+    )
 
 
 def _reading(settings: InputConfig, device: torch.device) -> Reading:

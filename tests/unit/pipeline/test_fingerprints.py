@@ -100,6 +100,7 @@ def changed(run: Path, change: Callable[[], tuple[Job, ImageIndex]]) -> set[str]
         ({"train": {"epochs": 3}}, {"train", "report"}),
         ({"train": {"device": "cpu"}}, set()),
         ({"train": {"monitor_every": 7}}, set()),
+        ({"train": {"compile": True}}, set()),
         ({"student": {"batchnorm": "train"}}, {"train", "evaluate", "report"}),
         ({"checkpoint": {"keep": 9}}, {"report"}),
         ({"evaluate": {"probe_epochs": 3}}, {"evaluate", "report"}),

@@ -18,7 +18,7 @@ from leadpp.data.views import EvalSet, ViewSet
 from leadpp.engine.monitor import NeighbourMonitor
 from leadpp.engine.restore import load_student
 from leadpp.engine.runtime import SilentProgress
-from leadpp.engine.step import StepPlan
+from leadpp.engine.step import Lessons, StepPlan
 from leadpp.errors import ArtifactError, CheckpointError, ConfigError, DataError, LeadppError, TextError
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import write_table
@@ -555,3 +555,27 @@ def test_what_advice_on_waiting_goes_by(
     assert (reading.workers, reading.cached, reading.on_device, reading.accelerated) == (1, True, True, False)
     what, _ = built(run, index, settings(backbone), monkeypatch=monkeypatch)
     assert (what.parts["reading"].workers, what.parts["reading"].cached) == (0, False)
+
+
+def test_compiling_is_told_and_changes_no_checkpoint(
+    run: Path, index: ImageIndex, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = build_config(settings(backbone, train={"epochs": 1, "compile": True}))
+    asked: list[tuple[Learner, Lessons | None, Tensor]] = []
+
+    def note(learner: Learner, lessons: Lessons | None, *, batch: Tensor, autocast_dtype: torch.dtype | None) -> str:
+        assert autocast_dtype is None
+        assert learner.training
+        asked.append((learner, lessons, batch))
+        return "compiled: all of it"
+
+    monkeypatch.setattr("leadpp.stages.train.compile_networks", note)
+    progress = SilentProgress()
+    assert set(train(index=index, run=run, config=config, progress=progress)["monitor"]) >= {"knn"}
+    assert "compiled: all of it" in progress.notes
+    ((_, lessons, batch),) = asked
+    assert (batch.shape, batch.dtype) == ((4, 3, 32, 32), torch.uint8)
+    assert lessons is not None
+    assert lessons.remembered is not None  # known by then, so that a teacher that is never asked is not compiled
+    plain = build_config(settings(backbone, train={"epochs": 2}))
+    assert train(index=index, run=run, config=plain, resume=True)["epochs"] == 2
