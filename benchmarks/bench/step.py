@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,13 +14,14 @@ from torch.nn import functional as F
 
 from benchmarks.bench.case import Case, Work
 from benchmarks.obvious.step import Networks, ObviousStep, Settings, Statistics
-from leadpp.engine.iteration import Iteration
+from leadpp.engine.iteration import Iteration, Told
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.step import Lessons, StepPlan
 from leadpp.functional.objective import VIEW_NAMES, Objective
 from leadpp.functional.randomness import generator_for
 from leadpp.models.backbone import Backbone
 from leadpp.models.learner import Learner
+from leadpp.models.queue import KeyQueue
 from leadpp.models.student import Student
 from leadpp.models.teacher import IMAGENET_MEAN, IMAGENET_STD
 
@@ -30,19 +32,25 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 OBJECTIVE = Objective()
 """LEAD++ with means: three contrastive terms, distillation on the object view, alignment, entropy weights."""
 SETTINGS = Settings()
+CPU = torch.device("cpu")
 
 
 class ImageTower(nn.Module):
     """A teacher of one's own: open_clip's image tower, frozen, with its own pixel statistics."""
 
-    def __init__(self, tower: nn.Module, statistics: Statistics) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, tower: nn.Module) -> None:
         super().__init__()
-        self.tower, self.statistics = tower.eval().requires_grad_(False), statistics
+        self.tower = tower.eval().requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(CLIP_STD).view(1, 3, 1, 1))
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
         """Return unit rows, (B, D)."""
-        seen: Tensor = self.tower(self.statistics.normalize(images, torch.get_default_dtype()))
+        seen: Tensor = self.tower((images / 255 - self.mean) / self.std)
         return F.normalize(seen, dim=1)
 
 
@@ -89,7 +97,7 @@ def step_cached(*, quick: bool) -> Case:
 def obvious_step(*, side: int, batch: int) -> Work:
     """Build the obvious way; one call trains on one batch."""
     start = _setting(side, batch)
-    student = _student(start)
+    student = _student(_Width(start.backbone.num_features), start)
     key = copy.deepcopy(start.backbone).requires_grad_(False)
     step = ObviousStep(
         networks=Networks(
@@ -101,7 +109,7 @@ def obvious_step(*, side: int, batch: int) -> Work:
             teacher=start.tower.eval(),
         ),
         prototypes=start.prototypes,
-        queues=_queues(start),
+        queues=_queues(start.prototypes.shape[1]),
         pixels=Statistics(mean=IMAGENET_MEAN, std=IMAGENET_STD),
         teacher_pixels=Statistics(mean=CLIP_MEAN, std=CLIP_STD),
         settings=SETTINGS,
@@ -110,18 +118,34 @@ def obvious_step(*, side: int, batch: int) -> Work:
 
 
 def fast_step(*, side: int, batch: int, remembered: bool) -> Work:
-    """Build our way; one call trains on one batch and fetches the figures of the batch before."""
+    """Build our way; one call trains on one batch and fetches its figures."""
+    run = fast_iteration(side=side, batch=batch, remembered=remembered)
+    return lambda: run().figures()
+
+
+def fast_iteration(
+    *, side: int, batch: int, remembered: bool = False, device: torch.device = CPU
+) -> Callable[[], Told]:
+    """Build what our trainer does for one step, with the settings of the obvious way; a call does not wait for it.
+
+    Args:
+        side: Of the pictures, in pixels.
+        batch: Photographs in a step.
+        remembered: Whether the teacher's answers are looked up.
+        device: Where to train; pictures come from page-locked memory if it is a CUDA device.
+    """
     start = _setting(side, batch)
-    teacher = ImageTower(start.tower, Statistics(mean=CLIP_MEAN, std=CLIP_STD))
-    lessons = Lessons(teacher=teacher, prototypes=start.prototypes)
+    teacher = ImageTower(start.tower).to(device)
+    lessons = Lessons(teacher=teacher, prototypes=start.prototypes.to(device))
     if remembered:
-        lessons = replace(lessons, remembered=teacher.encode_images(start.views["object_1"])[:, None])
-    iteration = fast_iteration(_learner(start), lessons=lessons)
-    return lambda: iteration.run(start.views, step=0, epoch=0, steps_per_epoch=1).figures()
-
-
-def fast_iteration(learner: Learner, *, lessons: Lessons) -> Iteration:
-    """Return what our trainer does for one step, with the settings of the obvious way."""
+        answers = teacher.encode_images(start.views["object_1"].to(device))
+        lessons = replace(lessons, remembered=answers[:, None])
+    learner = Learner(
+        _student(Backbone(start.backbone, name="resnet50"), start),
+        queues=OBJECTIVE.queues(),
+        queue_size=QUEUE,
+        generator=generator_for(7, "negatives"),
+    )
     loop = LoopPlan(
         epochs=1,
         batch_size=1,
@@ -130,8 +154,23 @@ def fast_iteration(learner: Learner, *, lessons: Lessons) -> Iteration:
         weight_decay=SETTINGS.weight_decay,
         warmup_epochs=0,
     )
-    order = StepPlan(key_momentum=SETTINGS.key_momentum)
-    return Iteration(learner.train(), objective=OBJECTIVE, order=order, loop=loop, lessons=lessons)
+    iteration = Iteration(
+        learner.to(device).train(),
+        objective=OBJECTIVE,
+        order=StepPlan(key_momentum=SETTINGS.key_momentum),
+        loop=loop,
+        lessons=lessons,
+    )
+    views = {name: view.pin_memory() if device.type == "cuda" else view for name, view in start.views.items()}
+    return lambda: iteration.run(views, step=0, epoch=0, steps_per_epoch=1)
+
+
+class _Width(nn.Module):
+    """In place of a network whose width alone is asked for; ours would turn the obvious one's weights channels last."""
+
+    def __init__(self, feature_dim: int) -> None:
+        super().__init__()
+        self.feature_dim = feature_dim
 
 
 class _Maps(nn.Module):
@@ -173,20 +212,11 @@ def _setting(side: int, batch: int) -> Setting:
     return Setting(backbone=backbone, tower=tower, views=views | {"index": torch.arange(batch)}, prototypes=prototypes)
 
 
-def _student(start: Setting) -> Student:
-    return Student(
-        Backbone(start.backbone, name="resnet50"),
-        embedding_dim=start.prototypes.shape[1],
-        generator=generator_for(7, "heads"),
-    )
+def _student(backbone: nn.Module, start: Setting) -> Student:
+    return Student(backbone, embedding_dim=start.prototypes.shape[1], generator=generator_for(7, "heads"))
 
 
-def _learner(start: Setting) -> Learner:
-    return Learner(
-        _student(start), queues=OBJECTIVE.queues(), queue_size=QUEUE, generator=generator_for(7, "negatives")
-    )
-
-
-def _queues(start: Setting) -> dict[str, Tensor]:
-    learner = _learner(start)
-    return {name: learner.queue(name).keys for name in OBJECTIVE.queues()}
+def _queues(width: int) -> dict[str, Tensor]:
+    """Return the negatives that a learner begins with."""
+    generator = generator_for(7, "negatives")
+    return {name: KeyQueue(QUEUE, width, generator=generator).keys for name in sorted(OBJECTIVE.queues())}
