@@ -1,3 +1,3 @@
 """LEAD++: learn, from unlabelled photographs, an encoder that tells look-alike categories apart."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

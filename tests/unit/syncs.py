@@ -4,15 +4,18 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _ASKING = ("tolist", "cpu", "numpy", "__array__")
 """Methods of a tensor that read it without an operation that a dispatch mode sees (on a CPU)."""
+_OPERATIONS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "aten.equal", "repeat_interleave.Tensor")
+"""Operations whose result, or its shape, depends on values."""
 
 
 class Syncs(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps the name of every operation that reads values of a tensor: item, bool, int, float, nonzero, tolist, cpu."""
+    """Keeps the name of every operation that reads values of a tensor, such as item, bool, nonzero, masks or cpu."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -22,6 +25,7 @@ class Syncs(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __enter__(self) -> Self:
         for name in _ASKING:
             self._watch(name, getattr(Tensor, name))
+        self._watch_moves()
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -34,7 +38,10 @@ class Syncs(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         del types
         name = str(func)
-        if any(word in name for word in ("_local_scalar_dense", "nonzero", "masked_select", "unique")):
+        masked = name.startswith(("aten.index.", "aten.index_put")) and any(
+            isinstance(index, Tensor) and index.dtype == torch.bool for index in args[1]
+        )
+        if masked or any(word in name for word in _OPERATIONS):
             self.seen.append(name)
         return func(*args, **(kwargs or {}))
 
@@ -44,3 +51,15 @@ class Syncs(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return method(tensor, *args, **kwargs)
 
         self._patch.setattr(Tensor, name, watched)
+
+    def _watch_moves(self) -> None:
+        """Take note of tensors that are sent to "cpu" and waited for; a device may be any, the processor here."""
+        move = Tensor.to
+
+        def watched(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            places = [place for place in (*args, kwargs.get("device")) if isinstance(place, str)]
+            if "cpu" in places and not kwargs.get("non_blocking"):
+                self.seen.append("to")
+            return move(tensor, *args, **kwargs)
+
+        self._patch.setattr(Tensor, "to", watched)

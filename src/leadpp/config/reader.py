@@ -5,7 +5,7 @@ import dataclasses
 import difflib
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
 T = TypeVar("T")
+
+_RENAMED: dict[tuple[str, str], tuple[str, Callable[[Any], Any]]] = {
+    ("evaluate", "probe_learning_rate"): ("probe_rates", lambda rate: [rate]),
+}
+"""Settings that older files name otherwise: what they are called today, and how the old value is written."""
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "lead++": {},
@@ -169,7 +174,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, found {type(content).__name__}")
-    return content
+    return _with_names_of_today(content)
+
+
+def _with_names_of_today(content: dict[str, Any]) -> dict[str, Any]:
+    """Rename what older files call otherwise."""
+    renamed = dict(content)
+    for (group, old), (new, write) in _RENAMED.items():
+        settings = renamed.get(group)
+        if isinstance(settings, dict) and old in settings:
+            kept = {name: value for name, value in settings.items() if name != old}
+            renamed[group] = {new: write(settings[old])} | kept
+    return renamed
 
 
 def merge_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -278,7 +278,8 @@ class Trainer:
         words = [f"{name} {latest[name]:.3f}" for name in ("loss", *_TERMS) if name in latest]
         if self._waiting.share is not None:
             words.append(f"waiting {self._waiting.share:.0%}")
-        return ", ".join([f"epoch {self._state.epoch + 1}/{self._loop.epochs}", *words])
+        epoch = min(self._state.epoch + 1, self._loop.epochs)  # the last line comes when all are done
+        return ", ".join([f"epoch {epoch}/{self._loop.epochs}", *words])
 
     def _line(self, summary: Figures, measured: Figures) -> str:
         state = self._state

@@ -70,7 +70,7 @@ class WaitMeter:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
+        self._device = device
         self._begun: tuple[Mark, Mark] | None = None
         self._unsettled: deque[_Step] = deque()
         self._steps = 0
@@ -119,10 +119,10 @@ class WaitMeter:
         return share is not None and share > MUCH
 
     def _now(self) -> Mark:
-        if not self._cuda:
+        if self._device.type != "cuda":
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))  # the current device may be another one
         return event
 
 

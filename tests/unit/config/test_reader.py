@@ -168,3 +168,13 @@ def test_groups_are_those_promised() -> None:
     groups = {leaf.path[0] for leaf in option_fields() if len(leaf.path) > 1}
     promised = "input augment localize text teacher student loss train checkpoint evaluate report"
     assert groups == set(promised.split())
+
+
+def test_a_file_of_before_a_setting_was_renamed_is_read_as_it_was_meant(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("evaluate:\n  probe_epochs: 7\n  probe_learning_rate: 3.5\nseed: 4\n")
+    config = build_config(read_yaml(file))
+    assert (config.evaluate.probe_rates, config.evaluate.probe_epochs, config.seed) == ((3.5,), 7, 4)
+    file.write_text("evaluate: nonsense\n")
+    with pytest.raises(ConfigError, match="evaluate"):
+        build_config(read_yaml(file))

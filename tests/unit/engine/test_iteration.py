@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -58,15 +59,34 @@ def test_what_is_told() -> None:
     assert told.embedding.shape == (4, WIDTH)
 
 
-@pytest.mark.parametrize("ask", ["item", "__bool__", "__int__", "__float__", "tolist", "cpu", "numpy", "nonzero"])
-def test_every_way_to_ask_is_seen(ask: str) -> None:
-    value = torch.ones(())
+WAYS: dict[str, Callable[[Tensor], object]] = {
+    "item": lambda value: value[0].item(),
+    "bool": lambda value: bool(value[0]),
+    "int": lambda value: int(value[0]),
+    "float": lambda value: float(value[0]),
+    "tolist": lambda value: value.tolist(),
+    "cpu": lambda value: value.cpu(),
+    "to": lambda value: value.to("cpu"),
+    "to by name": lambda value: value.to(device="cpu"),
+    "numpy": lambda value: value.numpy(),
+    "nonzero": lambda value: value.nonzero(),
+    "mask": lambda value: value[value > 0],
+    "masked write": lambda value: value.index_put_((value > 5,), torch.zeros(1)),
+    "equal": lambda value: torch.equal(value, value + 1),
+    "repeats": lambda value: torch.repeat_interleave(value, torch.ones(3, dtype=torch.int64)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_ask_is_seen(way: str) -> None:
+    value = torch.ones(3)
     with Syncs() as syncs:
-        getattr(value, ask)()
+        WAYS[way](value)
     assert syncs.seen
 
 
 def test_arithmetic_asks_nothing() -> None:
     with Syncs() as syncs:
         torch.ones(3).add(1).mean()
+        torch.ones(3)[torch.tensor([2, 0])].to(torch.float64)
     assert syncs.seen == []

@@ -328,7 +328,7 @@ def test_progress_shows_rate_terms_and_total(tmp_path: Path) -> None:
     assert piece.shown[0] == "epoch 1/2"  # figures are told one step late
     assert piece.shown[1].startswith("epoch 2/2, loss ")
     assert "distillation " in piece.shown[1]
-    assert piece.shown[-1].startswith(f"epoch 3/2, loss {events(tmp_path, 'step')[-1]['loss']:.3f}")
+    assert piece.shown[-1].startswith(f"epoch 2/2, loss {events(tmp_path, 'step')[-1]['loss']:.3f}")
     assert [note[:12] for note in watcher.notes] == ["  epoch 1/2:", "  epoch 2/2:"]
     assert f"loss {results['terms']['loss']:.4f}" in watcher.notes[-1]
 

@@ -53,6 +53,35 @@ def test_share_of_waiting_without_the_first_steps_of_a_run(clock: Clock) -> None
     assert meter.share == pytest.approx(0.1)
 
 
+class FakeEvent:
+    """An event of a device whose moments are counted by the streams it is recorded on."""
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self, stream: list[float]) -> None:
+        self.at = stream.pop(0)
+
+    def synchronize(self) -> None:
+        assert self.at >= 0
+
+    def elapsed_time(self, end: "FakeEvent") -> float:
+        return 1000 * (end.at - self.at)
+
+
+def test_on_cuda_the_stream_of_the_training_device_tells_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cuda", 1)
+    streams = {device: [moment for step in range(6) for moment in (10.0 * step, 10.0 * step + 3, 10.0 * step + 10)]}
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "current_stream", streams.__getitem__)
+    meter = WaitMeter(device)
+    shares = []
+    for _ in meter.watch(range(5)):
+        meter.done()
+        shares.append(meter.settle())
+    assert shares == pytest.approx([0.3] * 5)
+
+
 def test_nothing_is_known_at_first(clock: Clock) -> None:
     meter = WaitMeter(torch.device("cpu"))
     assert meter.share is None
