@@ -3,8 +3,9 @@
     python -m benchmarks.gpu --out OUT
 
 OUT/photographs holds 5,994 and 5,794 drawn JPEGs of 500 x 375 pixels in 200 classes, OUT/networks a ResNet-50, OUT/run
-the run, and OUT/gpu.json the figures: seconds of each stage, photographs a second, share of waiting for data, and the
-card's utilisation. Interrupted, it goes on with the stage it was in. What is learnt means nothing; what it costs does.
+the run, and OUT/gpu.json the figures: seconds of each stage, photographs a second, share of waiting for data, the
+card's utilisation, and the training step beside the obvious one. Interrupted, it goes on with the stage it was in. What
+is learnt means nothing; what it costs does.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -29,8 +30,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from benchmarks.bench.step import fast_iteration, obvious_step
 from leadpp import pipeline
 from leadpp.engine.console import console_progress
+from leadpp.engine.iteration import Told
+from leadpp.engine.runtime import pick_device
 from leadpp.io.artifacts import read_json, write_text
 
 _WIDTH_PX, _HEIGHT_PX = 500, 375
@@ -129,7 +133,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         "localize": {"backbone": backbone, "size": 2 * asked.size},
         "student": {"backbone": backbone},
         "teacher": {"factory": "benchmarks.teachers.unread:teacher"},
-        "train": {"epochs": asked.epochs, "batch_size": asked.batch, "precision": "auto"},
+        "train": {"epochs": asked.epochs, "batch_size": asked.batch, "precision": "auto", "compile": asked.compile},
     }
     run = asked.out / "run"
     stages: dict[str, Any] = {}
@@ -156,6 +160,29 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def time_steps(*, side: int, batch: int, device: torch.device, rounds: int = 10) -> dict[str, float]:
+    """Time the obvious training step and ours by turns; return the median seconds of each and the ratios to ours."""
+    bf16 = torch.bfloat16
+    works: dict[str, Callable[[], object]] = {
+        "obvious": obvious_step(side=side, batch=batch, device=device),
+        "exact": _told(fast_iteration(side=side, batch=batch, device=device)),
+        "bf16": _told(fast_iteration(side=side, batch=batch, device=device, autocast_dtype=bf16)),
+        "bf16, remembered": _told(
+            fast_iteration(side=side, batch=batch, device=device, autocast_dtype=bf16, remembered=True)
+        ),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 2):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            if number >= 2:
+                taken[name].append(time.perf_counter() - started)
+    seconds = {name: statistics.median(times) for name, times in taken.items()}
+    ratios = {f"obvious / {name}": seconds["obvious"] / value for name, value in seconds.items() if name != "obvious"}
+    return seconds | ratios
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Read the command line, measure, and write and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -170,11 +197,18 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=-1)
     parser.add_argument("--cache", choices=["none", "ram", "disk"], default="ram")
     parser.add_argument("--augment", choices=["cpu", "device"], default="device")
+    parser.add_argument("--compile", action="store_true")
     asked = parser.parse_args(words)
     asked.out.mkdir(parents=True, exist_ok=True)
     found = measure(asked)
+    found["step"] = time_steps(side=asked.size, batch=asked.batch, device=pick_device("auto"))
     write_text(asked.out / "gpu.json", json.dumps(found, indent=1, default=str) + "\n")
-    print(json.dumps(found["stages"] | {"training": found["training"], "seconds": found["seconds"]}, indent=1))
+    print(json.dumps({name: found[name] for name in ("stages", "training", "seconds", "step")}, indent=1))
+
+
+def _told(run: Callable[[], Told]) -> Callable[[], object]:
+    """Wait for the figures of each step, so that the clock sees all of it."""
+    return lambda: run().figures()
 
 
 def _draw(item: tuple[Path, int], *, classes: int) -> None:

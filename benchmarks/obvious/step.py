@@ -145,7 +145,7 @@ class ObviousStep:
     def _contrast(self, query: Tensor, key: Tensor, negatives: Tensor) -> Tensor:
         positive = torch.einsum("bd,bd->b", query, key).unsqueeze(1)
         logits = torch.cat([positive, query @ negatives.T], dim=1) / self.settings.contrastive_temperature
-        return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long), reduction="none")
+        return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device), reduction="none")
 
     def _answer(self, embedding: Tensor) -> Tensor:
         """Logarithms of the distribution over the prototypes, (B, C)."""
