@@ -3,24 +3,26 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.bench.measure import CASES, in_fresh_process
-from benchmarks.bench.page import Result, judge, machine, put_table, table, write_results
+from benchmarks.bench.page import Result, judge, machine, put_table, read_results, table, write_results
 
 _PAGE = Path(__file__).parents[1] / "RESULTS.md"
 _EPILOG = """\
 Both ways run by turns in one process (A B A B) after one round that does not count; the ratio is the median over
-rounds. The peak of memory is that of a fresh process, its imports included. OUT is written after every case. Exit code
-1: a case could not be measured. A missed target is told in the table and does not change the exit code.
+rounds. The peak of memory is that of a fresh process, its imports included. OUT is written after every case; with
+--only, what it holds of other cases of the same size stays. Exit code 1: a case could not be measured. A missed target
+is told in the table and does not change the exit code.
 """
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure the chosen cases and write what was found; return the exit code."""
     asked = _parser().parse_args(words)
-    results: list[Result] = []
+    kept = read_results(asked.out) if asked.only and asked.out.exists() else []
+    results = {result["name"]: result for result in kept if result["quick"] == asked.quick}
     failed = False
     for name in asked.only or CASES:
         started = time.perf_counter()
@@ -30,15 +32,19 @@ def main(words: Sequence[str] | None = None) -> int:
             print(f"{name}: could not be measured\n{error}", file=sys.stderr)
             failed = True
             continue
-        results.append(result)
-        write_results(asked.out, results)
+        results[name] = result
+        write_results(asked.out, _in_order(results))
         took = f"measured in {time.perf_counter() - started:.0f} s"
         print(f"{name}: {'; '.join(judge(result)) or 'targets met'}, ratio {result['ratio']:.2f} ({took})", flush=True)
     where = machine(asked.threads)
-    print(f"\n{where}\n\n{table(results)}")
+    print(f"\n{where}\n\n{table(_in_order(results))}")
     if asked.page and results:
-        put_table(_PAGE, results, where=f"Measured on {where}")
+        put_table(_PAGE, _in_order(results), where=f"Measured on {where}")
     return int(failed)
+
+
+def _in_order(results: Mapping[str, Result]) -> list[Result]:
+    return [results[name] for name in CASES if name in results]
 
 
 def _measure(name: str, *, quick: bool, threads: int, rounds: int) -> Result:

@@ -35,11 +35,17 @@ def write_results(path: Path, results: Sequence[Result]) -> None:
     write_text(path, json.dumps(list(results), indent=1) + "\n")
 
 
+def read_results(path: Path) -> list[Result]:
+    """Read what :func:`write_results` wrote."""
+    results: list[Result] = json.loads(path.read_text(encoding="utf-8"))
+    return results
+
+
 def table(results: Sequence[Result]) -> str:
     """Return the results as a Markdown table, with the protocol of each below it."""
     lines = [
-        "| work | ours, s | obvious, s | ratio | asked | peak, MB | of the obvious | asked | |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| work | ours, s | CPU | obvious, s | CPU | ratio | asked | peak, MB | of the obvious | asked | |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_row(result) for result in results]
     lines += ["", *(f"- `{result['name']}`: {result['protocol']}" for result in results)]
@@ -81,7 +87,9 @@ def _row(result: Result) -> str:
     cells = [
         f"`{result['name']}`",
         _seconds(result["seconds"]) + (f" (asked {seconds:g})" if seconds is not None else ""),
+        _seconds(result["cpu_seconds"]),
         _seconds(result["seconds_obvious"]),
+        _seconds(result["cpu_seconds_obvious"]),
         f"**{result['ratio']:.2f}**",
         f"{result['target']:g}",
         f"{result['peak_mb']:,.0f}",

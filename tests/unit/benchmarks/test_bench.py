@@ -25,6 +25,8 @@ RESULT: dict[str, Any] = {
     "ratio": 2.0,
     "seconds": 0.25,
     "seconds_obvious": 0.5,
+    "cpu_seconds": 0.4,
+    "cpu_seconds_obvious": 0.9,
     "memory_ratio": 0.5,
     "peak_mb": 600.0,
     "target": 2.5,
@@ -97,7 +99,7 @@ def test_the_table_goes_between_its_marks(tmp_path: Path) -> None:
     assert text.startswith(f"before\n{BEGIN}\nHere.\n\n| work")
     assert text.endswith(f"{END}\nafter\n")
     assert "old" not in text
-    assert "| `load` | 0.250 | 0.500 | **2.00** | 2.5 | 600 | 0.50 | 0.65 × 500 MB | missed |" in text
+    assert "| `load` | 0.250 | 0.400 | 0.500 | 0.900 | **2.00** | 2.5 | 600 | 0.50 | 0.65 × 500 MB | missed |" in text
     put_table(page, [RESULT], where="Here")
     assert page.read_text() == text
     page.write_text("no marks")
@@ -121,7 +123,10 @@ def test_figures_are_written_after_every_case_and_a_failure_is_told(
     (found,) = json.loads(out.read_text())
     assert (found["name"], found["memory_ratio"], found["peak_mb"], found["quick"]) == ("load", 0.5, 300.0, True)
     assert "the network is not to be had" in capsys.readouterr().err
+    assert command.main(["--out", str(out), "--only", "step_exact", "--quick"]) == 0
+    assert [result["name"] for result in json.loads(out.read_text())] == ["step_exact", "load"]
     assert command.main(["--out", str(out), "--only", "load"]) == 0
+    assert [(result["name"], result["quick"]) for result in json.loads(out.read_text())] == [("load", False)]
     assert "| `load` |" in table(json.loads(out.read_text()))
 
 
