@@ -26,6 +26,6 @@ def test_both_leave_out_what_has_no_class_mate() -> None:
 
 def test_the_case_measures_both_ways_on_the_same_items() -> None:
     made = case(quick=True)
-    assert made.items == 1500
+    assert made.items == 2500
     assert made.target < case(quick=False).target
     assert (case(quick=False).items, case(quick=False).seconds_target) == (5794, 2.5)
