@@ -4,6 +4,7 @@ An extended box of radius l + a, l whole, has 2 l + 1 taps of equal weight and t
 of a picture repeats its last level, and every pass ends in whole levels, as in Pillow.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -56,7 +57,7 @@ def blur_bytes(picture: Tensor, sigma_px: float) -> Tensor:
     """
     radius, size = box_radius(sigma_px), picture.shape[-1]
     margin = math.ceil(radius)
-    weights = [round(256 * min(1.0, radius + 1 - step) / (2 * radius + 1)) for step in range(1, margin + 1)]
+    weights = _whole_weights(radius, margin)
     middle, side = 256 - 2 * sum(weights), size + 2 * margin
     # All corners of both hold levels in the end; until then what lies there may be anything.
     now, then = (np.empty((len(picture), side, side), np.uint16) for _ in range(2))
@@ -77,6 +78,17 @@ def blur_bytes(picture: Tensor, sigma_px: float) -> Tensor:
             total >>= 8
             now, then = then, now
     return torch.from_numpy(now[:, margin:-margin, margin:-margin].astype(np.uint8))
+
+
+def _whole_weights(radius: float, margin: int) -> list[int]:
+    """Return the weights of the taps at 1 to ``margin`` pixels from the middle one, in 256ths.
+
+    What is rounded is the sum from the outermost tap on, not each weight: wherever one cuts the box, its mass is right
+    to half a 256th on either side, so that no width of the box leaves the middle tap more or less than its share.
+    """
+    shares = (min(1.0, radius + 1 - step) / (2 * radius + 1) for step in range(margin, 0, -1))
+    sums = [round(256 * mass) for mass in itertools.accumulate(shares, initial=0.0)]
+    return [after - before for before, after in itertools.pairwise(sums)][::-1]
 
 
 def _repeat_edges(lines: "np.ndarray[tuple[int, ...], np.dtype[np.uint16]]", margin: int) -> None:

@@ -9,7 +9,10 @@ from PIL import Image, ImageFilter
 from torchvision.transforms import functional as tv
 
 from leadpp.functional.blur import blur, blur_bytes, box_radius
+from leadpp.functional.changes import apply_changes, encode_changes
 
+WIDE_SIGMAS = (13.4, 15.0, 20.0, 30.0, 36.0, 300.0)
+"""Boxes wider than what 256ths can be shared out among evenly, up to one far wider than the picture."""
 SIGMAS = (0.1, 0.3, 0.5, 0.9, 1.3, math.sqrt(2), 1.7, 2.0, 3.1, 5.0)
 
 
@@ -42,6 +45,29 @@ def test_equal_to_pillow(photos: list[Image.Image], sigma: float) -> None:
         fast = (blur_bytes(picture, sigma).int() - expected).abs()
         assert fast.max() <= 6
         assert fast.float().mean() <= 0.8
+
+
+@pytest.mark.parametrize("sigma", WIDE_SIGMAS)
+def test_wide_blurs_are_equal_to_pillow_too(photos: list[Image.Image], sigma: float) -> None:
+    bright = np.zeros((48, 48, 3), dtype=np.uint8)
+    bright[10:30, 20:40] = 255
+    for photo in (*photos, Image.fromarray(bright)):
+        expected = tv.pil_to_tensor(photo.filter(ImageFilter.GaussianBlur(sigma))).int()
+        picture, row = tv.pil_to_tensor(photo), encode_changes((), grey=False, blur_sigma_px=sigma, flip=False)
+        on_device = (apply_changes(picture.unsqueeze(0), row.unsqueeze(0))[0].int() - expected).abs()
+        assert on_device.max() <= 1
+        assert on_device.float().mean() <= 0.05
+        beside_decoder = (blur_bytes(picture, sigma).int() - expected).abs()
+        assert beside_decoder.max() <= 2
+        assert beside_decoder.float().mean() <= (0.25 if sigma < 100 else 0.7)
+
+
+def test_any_width_of_the_box_can_be_shared_out(photos: list[Image.Image]) -> None:
+    picture = tv.pil_to_tensor(photos[1])[:, :8, :8]
+    plain = torch.full_like(picture, 255)
+    for sigma in np.arange(0.1, 60, 0.7):
+        assert torch.equal(blur_bytes(plain, sigma), plain)  # no weight is lost or invented
+        assert blur_bytes(picture, sigma).float().std() <= picture.float().std()
 
 
 def test_each_picture_has_its_own_blur(photos: list[Image.Image]) -> None:
