@@ -218,7 +218,9 @@ def _reduce(image: Image.Image, scale: int) -> int:
     if scale == 1 or min(width, height) < scale or not isinstance(image, JpegImageFile):
         return 1
     image.draft(None, (width // scale, height // scale))
-    return next(taken for taken in (8, 4, 2, 1) if image.size == (-(-width // taken), -(-height // taken)))
+    # Two or three pixels become one at any scale, so those beyond the one that was asked for are not candidates.
+    candidates = (taken for taken in (8, 4, 2, 1) if taken <= scale)
+    return next(taken for taken in candidates if image.size == (-(-width // taken), -(-height // taken)))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from leadpp.data.images import ImageError, inspect_image, read_image
+from leadpp.data.images import ImageError, decode_image, inspect_image, read_image
 from leadpp.io.artifacts import file_digest
 from tests.unit.data.native import photo_bytes, write_photo
 
@@ -194,6 +194,17 @@ def test_truncated_files_are_damaged(tmp_path: Path, suffix: str) -> None:
     assert look.reason.startswith(("damaged (", "not an image"))
     assert look[:2] == (0, 0)
     assert len(look.checksum) == 32
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
+@pytest.mark.parametrize("more", [0, 1])
+def test_tiny_files_report_the_scale_that_was_asked_for(tmp_path: Path, scale: int, more: int) -> None:
+    side = scale + min(more, scale - 1)  # one or two pixels are left, whatever a larger scale would leave
+    Image.new("RGB", (side, side), "red").save(tmp_path / "photo.jpg")
+    decoded = decode_image(tmp_path / "photo.jpg", scale=scale)
+    assert decoded.scale == scale
+    assert decoded.picture.size == (-(-side // scale), -(-side // scale))
+    assert (decoded.width_px, decoded.height_px) == (side, side)
 
 
 def png_header(width: int, height: int) -> bytes:
