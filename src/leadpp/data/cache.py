@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from multiprocessing.reduction import DupFd
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import torch
@@ -55,7 +55,7 @@ class PhotoCache:
             limit_gb: Most that the cache may take, in GB (10^9 bytes); 0 takes half of what is free.
 
         Raises:
-            DataError: There is no room for any photograph, or the disk refused.
+            DataError: There is no room for any photograph, or the disk refused. A folder that is not there is made.
         """
         self.kind: CacheKind = kind
         self._scales = [
@@ -64,45 +64,44 @@ class PhotoCache:
         ]
         free = _free_bytes(kind, folder)
         wanted = limit_gb * 1e9 if limit_gb > 0 else free * _SHARE_OF_FREE
-        self._starts, size = _places(records, self._scales, most=min(wanted, free * _MOST_OF_FREE))
-        self.photographs = sum(start is not None for start in self._starts)
+        self._places, self.size_bytes = _places(records, self._scales, most=min(wanted, free * _MOST_OF_FREE))
+        self.photographs = sum(place is not None for place in self._places)
         if self.photographs == 0:
             raise DataError(
                 f"input.cache {kind}: no room for a single photograph ({free / 1e9:.2f} GB are free"
                 f"{f', input.cache_limit_gb is {limit_gb:g}' if limit_gb > 0 else ''}); set input.cache to none"
             )
-        self.size_bytes = size
-        self._open(_memory_file() if kind == "ram" else _disk_file(folder, size), count=len(records))
+        self._open(_memory_file() if kind == "ram" else _disk_file(folder, self._file_bytes()))
 
     def describe(self) -> str:
         """Say how many photographs there is room for, and how much it takes."""
         where = "in memory" if self.kind == "ram" else "on disk"
-        without = len(self._starts) - self.photographs
-        rest = f"; {without:,} of {len(self._starts):,} do not fit and are decoded every time" if without else ""
+        without = len(self._places) - self.photographs
+        rest = f"; {without:,} of {len(self._places):,} do not fit and are decoded every time" if without else ""
         return f"cache: {self.photographs:,} photographs, {_amount(self.size_bytes)} {where}{rest}"
 
     def scale(self, place: int) -> int | None:
         """Return the scale at which a photograph is kept, None where there is no room for it."""
-        return None if self._starts[place] is None else self._scales[place]
+        return None if self._places[place] is None else self._scales[place]
 
     def read(self, place: int) -> Photo | None:
         """Return a photograph, without a copy, or None if nobody has stored it yet."""
-        start = self._starts[place]
-        if start is None or not self._there[place]:
+        room = self._places[place]
+        if room is None or not self._there[place]:
             return None
         _settle_memory()
         height, width, left, top = self._marks[place].tolist()
         shape = (int(height), int(width), _CHANNELS)
-        levels = self._bytes[start : start + shape[0] * shape[1] * _CHANNELS].view(shape)
+        levels = self._bytes[room[0] : room[0] + shape[0] * shape[1] * _CHANNELS].view(shape)
         return Photo(levels, self._scales[place], (left, top))
 
     def write(self, place: int, photo: Photo) -> None:
         """Store a photograph; one of another scale or size than was expected is not kept."""
-        start = self._starts[place]
+        room = self._places[place]
         height, width = photo.levels.shape[:2]
-        if start is None or photo.scale != self._scales[place] or start + height * width * _CHANNELS > self._end(place):
+        if room is None or photo.scale != self._scales[place] or room[0] + height * width * _CHANNELS > room[1]:
             return
-        stored = self._bytes[start : start + height * width * _CHANNELS].view(height, width, _CHANNELS)
+        stored = self._bytes[room[0] : room[0] + height * width * _CHANNELS].view(height, width, _CHANNELS)
         stored.copy_(photo.levels[..., :_CHANNELS])
         self._marks[place] = torch.tensor([height, width, *photo.offset_px], dtype=torch.float64)
         _settle_memory()
@@ -118,36 +117,41 @@ class PhotoCache:
     def __setstate__(self, state: dict[str, Any]) -> None:
         descriptor = state.pop("descriptor").detach()
         self.__dict__.update(state)
-        self._open(descriptor, count=len(self._starts))
+        self._open(descriptor)
 
-    def _open(self, descriptor: int, *, count: int) -> None:
+    def _open(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._closing = weakref.finalize(self, os.close, descriptor)
-        head = count * (8 * _MARKS + 1)
-        if os.fstat(descriptor).st_size < head + self.size_bytes:
-            os.truncate(descriptor, head + self.size_bytes)
-        whole = torch.frombuffer(mmap.mmap(descriptor, head + self.size_bytes), dtype=torch.uint8)
+        count, size = len(self._places), self._file_bytes()
+        head = size - self.size_bytes
+        if os.fstat(descriptor).st_size < size:
+            os.truncate(descriptor, size)
+        whole = torch.frombuffer(mmap.mmap(descriptor, size), dtype=torch.uint8)
         self._marks = whole[: count * 8 * _MARKS].view(torch.float64).view(count, _MARKS)
         self._there = whole[count * 8 * _MARKS : head]
         self._bytes = whole[head:]
 
-    def _end(self, place: int) -> int:
-        later = (start for start in self._starts[place + 1 :] if start is not None)
-        return next(later, self.size_bytes)
+    def _file_bytes(self) -> int:
+        """Return the size of the file: what is noted of each photograph, then their bytes."""
+        return len(self._places) * (8 * _MARKS + 1) + self.size_bytes
 
 
-def _places(records: Sequence[ImageRecord], scales: Sequence[int], *, most: float) -> tuple[list[int | None], int]:
+_Place = tuple[int, int]
+"""Where the bytes of a photograph start and end."""
+
+
+def _places(records: Sequence[ImageRecord], scales: Sequence[int], *, most: float) -> tuple[list[_Place | None], int]:
     """Lay photographs out one after another while there is room; also return how many bytes they take."""
-    starts: list[int | None] = []
+    places: list[_Place | None] = []
     size = 0
     for record, scale in zip(records, scales, strict=True):
         # A cut may leave one row more than its share where the orientation turned the rows.
         rows = record.height_px if scale == 1 else -(-record.height_px // scale) + (record.cut_bottom_px > 0)
         needed = rows * -(-record.width_px // scale) * _CHANNELS
         fits = size + needed <= most
-        starts.append(size if fits else None)
+        places.append((size, size + needed) if fits else None)
         size += needed if fits else 0
-    return starts, size
+    return places, size
 
 
 def _memory_file() -> int:
@@ -170,10 +174,15 @@ def _disk_file(folder: Path, size: int) -> int:
 
 
 def _free_bytes(kind: CacheKind, folder: Path) -> float:
-    if kind == "disk":
+    if kind == "ram":
+        return min(_free_memory(), _left_to_groups())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
         status = os.statvfs(folder)
-        return status.f_bavail * status.f_frsize
-    return min(_free_memory(), *_left_to_group())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"input.cache disk: {folder} is no folder to write to: {reason}") from error
+    return status.f_bavail * status.f_frsize
 
 
 def _free_memory() -> float:
@@ -184,18 +193,39 @@ def _free_memory() -> float:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
 
 
-def _left_to_group() -> list[float]:
-    """Return what the limit of a container leaves, where there is one."""
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            group = Path("/sys/fs/cgroup")
-            return [float((group / limit).read_text()) - float((group / used).read_text())]
-        except (OSError, ValueError):  # no such file, or the word "max"
-            continue
-    return [float("inf")]
+def _left_to_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """Return what the limits on this process's control group, and on those that hold it, leave of memory.
+
+    Args:
+        root: Where the groups are mounted; version 1 has those of memory in a folder of their own.
+        own: A line for each hierarchy, ``number:controllers:path``; version 2 names no controllers.
+    """
+    left = [float("inf")]
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return left[0]
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        # In a container the path may be the one outside, where the container's own group lies at the root.
+        names = PurePosixPath(path).parts[1:]
+        groups = [names[:depth] for depth in range(len(names) + 1)]
+        if "memory" in controllers.split(","):
+            found = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            left += [_left_to_group(root.joinpath("memory", *group), *found) for group in groups]
+        elif not controllers:
+            found = ("memory.max", "memory.current", "inactive_file")
+            left += [_left_to_group(root.joinpath(*group), *found) for group in groups]
+    return min(left)
+
+
+def _left_to_group(folder: Path, limit: str, used: str, reclaimable: str) -> float:
+    try:
+        most, taken = int((folder / limit).read_text()), int((folder / used).read_text())
+        counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # no such file, or the word "max"
+        return float("inf")
+    # Files that were read count as taken, but the system gives up those that nobody looks at before it refuses memory.
+    return max(0, most - max(0, taken - int(counts.get(reclaimable, 0))))
 
 
 def _settle_memory() -> None:

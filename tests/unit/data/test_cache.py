@@ -3,7 +3,9 @@
 import gc
 import multiprocessing
 import os
+import shutil
 import tempfile
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from leadpp.data import cache as cache_module
 from leadpp.data import views as views_module
 from leadpp.data.cache import CacheKind, PhotoCache
 from leadpp.data.index import ImageRecord
@@ -184,6 +187,119 @@ def test_no_room_at_all_is_one_clear_line(root: Path, tmp_path: Path, monkeypatc
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(DataError, match="cannot reserve"):
         make_cache(views, Path(tempfile.gettempdir()), kind="disk")
+
+
+def test_the_disk_keeps_room_for_the_whole_file(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reserved: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda descriptor, *part: reserved.append((os.dup(descriptor), *part)))
+    views = make_views(root)
+    cache = make_cache(views, tmp_path, kind="disk")
+    ((descriptor, offset, length),) = reserved
+    assert (offset, length) == (0, os.fstat(descriptor).st_size)
+    os.close(descriptor)
+    assert length > cache.size_bytes  # what is noted of each photograph lies there too
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_a_run_folder_that_is_not_there_yet(root: Path, tmp_path: Path, kind: CacheKind) -> None:
+    views = make_views(root)
+    assert make_cache(views, tmp_path / "runs" / "new", kind=kind).photographs == COUNT
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"input\.cache disk: .*file is no folder to write to: file exists") as caught:
+        make_cache(views, tmp_path / "file", kind="disk")
+    assert "\n" not in str(caught.value)
+
+
+def test_to_store_one_photograph_looks_at_no_other(tmp_path: Path) -> None:
+    record = ImageRecord(path="a.jpg", label=None, split="train", width_px=1, height_px=1, checksum="")
+    many = 50_000
+    cache = PhotoCache([record] * many, [1] * many, kind="ram", folder=tmp_path)
+    photo = Photo(torch.ones(1, 1, 3, dtype=torch.uint8))
+    cache.write(0, photo)
+    tracemalloc.start()
+    cache.write(1, photo)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert cache.read(1) is not None
+    assert peak_bytes < many  # eight times as much for a list of the others
+
+
+def test_a_photograph_too_large_for_its_place_leaves_its_neighbours_alone(root: Path, tmp_path: Path) -> None:
+    views = make_views(root)
+    cache = make_cache(views, tmp_path, photographs=2)
+    for place in (1, 0):
+        cache.write(place, _read(views, place))
+    before = cache.read(1)
+    assert before is not None
+    levels = before.levels.clone()
+    cache.write(0, Photo(torch.zeros(HEIGHT + 1, WIDTH, 3, dtype=torch.uint8)))
+    after, first = cache.read(1), cache.read(0)
+    assert after is not None
+    assert first is not None
+    assert torch.equal(after.levels, levels)
+    assert torch.equal(first.levels, _read(views, 0).levels[..., :3])
+
+
+@pytest.mark.parametrize("change", ["vanished", "other size"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kept_photographs_need_no_file_and_others_are_named(
+    root: Path, tmp_path: Path, change: str, workers: int
+) -> None:
+    folder = tmp_path / "photographs"
+    shutil.copytree(root, folder)
+    views = make_views(folder)
+    views.keep(make_cache(views, tmp_path, photographs=2))
+    before = [views[SampleKey(0, place)] for place in range(COUNT)]
+    for path in folder.iterdir():
+        path.unlink()
+        if change != "vanished":
+            Image.new("RGB", (WIDTH + 1, HEIGHT)).save(path)
+    for place in (0, 1):
+        assert_near(views[SampleKey(0, place)], before[place], levels=0)
+    reason = "no such file or directory" if change == "vanished" else f"{WIDTH + 1} x {HEIGHT} pixels, the index has"
+    with pytest.raises(DataError, match=rf"photographs/[2-5]\.jpg: {reason}") as caught:
+        list(train_loader(views, batch_size=COUNT, workers=workers).epoch(0))
+    assert "\n" not in str(caught.value)
+
+
+def lay_group(folder: Path, names: tuple[str, str, str], *, limit: str, used: int, inactive: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / names[0]).write_text(f"{limit}\n")
+    (folder / names[1]).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 5\ninactive_file 1\n{names[2]} {inactive}\nactive_file 3\n")
+
+
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+V2 = ("memory.max", "memory.current", "inactive_file")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_container_has_left_what_its_tightest_group_leaves(tmp_path: Path, version: int) -> None:
+    names, groups = (V1, tmp_path / "memory") if version == 1 else (V2, tmp_path)
+    own = tmp_path / "own"
+    own.write_text("4:cpuset:/\n3:cpu,memory:/pod/box\n0::/\n" if version == 1 else "0::/pod/box\n")
+
+    def left() -> float:
+        return cache_module._left_to_groups(tmp_path, own)
+
+    assert left() == float("inf")  # no group says anything
+    lay_group(groups / "pod" / "other", names, limit="1", used=1, inactive=0)
+    lay_group(groups / "pod" / "box", names, limit="max", used=900, inactive=0)
+    assert left() == float("inf")
+    lay_group(groups / "pod" / "box", names, limit="1000", used=900, inactive=700)
+    assert left() == 800  # files that were read are given up
+    lay_group(groups / "pod", names, limit="1500", used=1300, inactive=300)
+    assert left() == 500
+    lay_group(groups, names, limit="2000", used=1900, inactive=0)
+    assert left() == 100  # in a container the own group may lie at the root
+    lay_group(groups, names, limit="2000", used=2100, inactive=0)
+    assert left() == 0
+    lay_group(groups, names, limit="400", used=100, inactive=200)
+    assert left() == 400
+
+
+def test_without_groups_there_is_no_limit(tmp_path: Path) -> None:
+    assert cache_module._left_to_groups(tmp_path, tmp_path / "none") == float("inf")
 
 
 @pytest.mark.parametrize("region", [(0, 0, 500, 400), (10, 20, 400, 90), (0, 0, 30, 900), (5, 5, 8, 9)])
