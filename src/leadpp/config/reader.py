@@ -304,7 +304,10 @@ def _convert(value: object, kind: object, path: tuple[str, ...]) -> object:
         if not isinstance(items, list | tuple):
             raise ConfigError(f"{'.'.join(path)} must be a list, got {value!r}")
         items = [item.strip() if isinstance(item, str) else item for item in items]
-        return tuple(_convert(item, get_args(kind)[0], path) for item in items)
+        try:
+            return tuple(_convert(item, get_args(kind)[0], path) for item in items)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; several are separated by commas") from error
     return _convert_scalar(value, kind, path)
 
 

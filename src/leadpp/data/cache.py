@@ -19,6 +19,7 @@ import torch
 from leadpp.data.photo import Photo
 from leadpp.data.records import ImageRecord
 from leadpp.errors import DataError
+from leadpp.io.sizes import size_words
 
 CacheKind = Literal["ram", "disk"]
 
@@ -68,8 +69,9 @@ class PhotoCache:
         self.photographs = sum(place is not None for place in self._places)
         if self.photographs == 0:
             raise DataError(
-                f"input.cache {kind}: no room for a single photograph ({free / 1e9:.2f} GB are free"
-                f"{f', input.cache_limit_gb is {limit_gb:g}' if limit_gb > 0 else ''}); set input.cache to none"
+                f"input.cache {kind}: no room for a single photograph ({size_words(free)} are free"
+                f"{f', input.cache_limit_gb is {limit_gb:g}); raise it' if limit_gb > 0 else ')'}, or set input.cache "
+                "to none"
             )
         self._open(_memory_file() if kind == "ram" else _disk_file(folder, self._file_bytes()))
 
@@ -78,7 +80,7 @@ class PhotoCache:
         where = "in memory" if self.kind == "ram" else "on disk"
         without = len(self._places) - self.photographs
         rest = f"; {without:,} of {len(self._places):,} do not fit and are decoded every time" if without else ""
-        return f"cache: {self.photographs:,} photographs, {_amount(self.size_bytes)} {where}{rest}"
+        return f"cache: {self.photographs:,} photographs, {size_words(self.size_bytes)} {where}{rest}"
 
     def scale(self, place: int) -> int | None:
         """Return the scale at which a photograph is kept, None where there is no room for it."""
@@ -169,7 +171,7 @@ def _disk_file(folder: Path, size: int) -> int:
                 os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise DataError(f"input.cache disk: cannot reserve {_amount(size)} in {folder}: {reason}") from error
+        raise DataError(f"input.cache disk: cannot reserve {size_words(size)} in {folder}: {reason}") from error
     return descriptor
 
 
@@ -233,7 +235,3 @@ def _settle_memory() -> None:
     lock = threading.Lock()
     with lock:
         pass
-
-
-def _amount(size_bytes: float) -> str:
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"

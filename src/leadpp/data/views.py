@@ -6,10 +6,12 @@ Views are uint8; each network normalises for itself, on its own device.
 import contextlib
 import copy
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -436,9 +438,19 @@ def _checked(loader: DataLoader[Any]) -> Iterator[Batch]:
 
 
 def _leave_interrupts_alone(worker: int) -> None:
-    """Make a reading process ignore Ctrl-C, which a terminal sends to it too: its parent stops it."""
+    """Make a reading process ignore Ctrl-C, which a terminal sends to it too: its parent stops it.
+
+    A parent that stops in the middle of a batch leaves a broken connection behind, which is no news to anybody.
+    """
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    usual = sys.excepthook
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, ConnectionError):
+            usual(kind, error, trace)
+
+    sys.excepthook = tell
 
 
 @contextlib.contextmanager

@@ -50,6 +50,8 @@ _SINCE: dict[str, Any] = {
     "train.blend": 1.0,
 }
 """What younger settings were, in effect, in checkpoints that do not tell of them."""
+_SPELT = {"teacher_view": "teacher.view", "input_size": "input.size", "batch_size": "train.batch_size"}
+"""Settings whose names in checkpoints are not those that the user knows."""
 _TERMS: tuple[TermName, ...] = get_args(TermName)
 
 Monitor = Callable[[Student], Figures]
@@ -124,7 +126,7 @@ class Trainer:
             found = checkpoint.metadata.get(name, _SINCE.get(name))
             if found != expected:
                 raise CheckpointError(
-                    f"{path}: it was trained with {name} {found!r}, this training has {expected!r}; "
+                    f"{path}: it was trained with {_SPELT.get(name, name)} {found!r}, this training has {expected!r}; "
                     "give it the same, or train from the start (without --resume)"
                 )
         for name, module in self._modules().items():

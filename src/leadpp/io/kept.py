@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leadpp.io.sizes import size_words
+
 _IN_MEMORY_BYTES = 8 << 20
 _LARGEST = 32768.0
 """Half precision ends at 65,504."""
@@ -79,10 +81,10 @@ class KeptMaps:
 
     def _refuse(self, bytes_needed: float) -> str:
         if bytes_needed > self._most_bytes:
-            return f"they take {bytes_needed / 1e9:.1f} GB"
+            return f"they take {size_words(bytes_needed)}"
         free = shutil.disk_usage(self._folder).free
         if bytes_needed > _IN_MEMORY_BYTES and bytes_needed > _SPARE * free:
-            return f"they take {bytes_needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free in {self._folder}"
+            return f"they take {size_words(bytes_needed)}, {size_words(free)} are free in {self._folder}"
         return ""
 
     def _write(self, maps: Sequence[Tensor]) -> None:

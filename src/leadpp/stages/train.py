@@ -112,7 +112,8 @@ def train(
         reading=_reading(config.input, device),
     )
     if resume and (done := trainer.resume()):
-        progress.note(f"going on after epoch {done}")
+        left = config.train.epochs - done
+        progress.note(f"going on after epoch {done}{'' if left > 0 else ', which was the last: nothing is left to do'}")
     try:
         return trainer.fit(loader)
     except torch.OutOfMemoryError as error:

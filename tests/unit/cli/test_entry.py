@@ -184,3 +184,10 @@ def test_ctrl_c_and_closed_pipes(
     monkeypatch.setattr("sys.stderr.close", lambda: None)
     assert main(["run"]) == code
     assert capsys.readouterr().err.startswith(said)
+
+
+def test_values_that_spaces_separate_are_told_of_commas(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--data", "d", "--run", "r", "--evaluate.probe-rates", "10", "30"]) == 2
+    assert "several values of one setting are separated by commas" in capsys.readouterr().err
+    assert main(["run", "--data", "d", "--run", "r", "--evaluate.probe-rates", "10;30"]) == 2
+    assert "must be a number, got '10;30'; several are separated by commas" in capsys.readouterr().err

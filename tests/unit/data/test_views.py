@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -365,3 +366,17 @@ def test_some_views_are_finished_alone_and_finished_ones_pass(root: Path) -> Non
     assert torch.equal(finish_views(few, ["object_2"], cpu)["object_2"], among["object_2"])
     finished: Batch = dict(among.items())
     assert finish_views(finished, ["object_2"], cpu)["object_2"] is among["object_2"]
+
+
+def test_a_reading_process_is_silent_about_a_parent_that_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: told.append(str(error)))
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        views_module._leave_interrupts_alone(0)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    for error in (ConnectionResetError("reset"), ValueError("a mistake")):
+        sys.excepthook(type(error), error, None)
+    assert told == ["a mistake"]

@@ -243,7 +243,8 @@ IDENTITY: dict[str, object] = {
 def test_what_may_not_change_between_two_parts(tmp_path: Path, name: str) -> None:
     trainer_of(tmp_path, loop=replace(LOOP, epochs=1), metadata=IDENTITY).fit(TinyBatches(batches_per_epoch=1))
     assert trainer_of(tmp_path, metadata=IDENTITY | {"preset": "another"}).resume() == 1
-    message = f"trained with {name} {IDENTITY[name]!r}, this training has 'other'"
+    spelt = {"input_size": "input.size", "batch_size": "train.batch_size"}.get(name, name)
+    message = f"trained with {spelt} {IDENTITY[name]!r}, this training has 'other'"
     with pytest.raises(CheckpointError, match=message):
         trainer_of(tmp_path, metadata=IDENTITY | {name: "other"}).resume()
 

@@ -54,7 +54,7 @@ def test_no_more_than_allowed_is_kept_and_the_first_batch_tells(tmp_path: Path) 
         for batch in batches():
             maps.append(batch)
         assert maps.images == 0
-        assert "they take 0.0 GB" in maps.refusal
+        assert "they take 0.0 MB" in maps.refusal
         assert list(maps.batches()) == []
     with KeptMaps(tmp_path, images=5, most_bytes=5 * photograph) as maps:
         maps.append(batches()[0])

@@ -542,7 +542,7 @@ def test_other_replays_are_not_resumed(run: Path, index: ImageIndex, backbone: s
     train_with_view("cached:1", run=run, index=index, backbone=backbone, epochs=1)
     teacher = {"factory": f"{__name__}:make_asked_teacher", "view": "cached:2"}
     other = build_config(settings(backbone, teacher=teacher, train={"epochs": 2}))
-    with pytest.raises(CheckpointError, match="trained with teacher_view 'cached:1', this training has 'cached:2'"):
+    with pytest.raises(CheckpointError, match=r"trained with teacher\.view 'cached:1', this training has 'cached:2'"):
         train(index=index, run=run, config=other, resume=True)
 
 
