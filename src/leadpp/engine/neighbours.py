@@ -168,14 +168,16 @@ def retrieval(features: Tensor, labels: Tensor, *, chunk: int = 512) -> Retrieva
     members, place = _class_members(labels.to(features.device))
     items = unit_rows(features)
     asked = (members[place] >= 0).sum(dim=1) > 1
-    values: dict[str, list[Tensor]] = {}
+    queries, done = int(asked.sum()), 0
+    values: dict[str, Tensor] = {}
     for rows, scores in _blocks(items, items, rows=asked.nonzero()[:, 0], chunk=chunk, leave_one_out=True):
         relevant = members[place[rows]]
         ranks = metrics.relevant_ranks(scores, relevant.where(relevant != rows[:, None], -1)).cpu()
         for name, of_queries in _figures(ranks, others=len(items) - 1).items():
-            values.setdefault(name, []).append(of_queries)
-    queries = int(asked.sum())
-    figures = {name: torch.cat(parts).mean().item() for name, parts in values.items()} if queries else {}
+            # Made at the first block: results that stay between the large parts of blocks would keep their memory.
+            values.setdefault(name, of_queries.new_empty(queries))[done : done + len(rows)] = of_queries
+        done += len(rows)
+    figures = {name: of_queries.mean().item() for name, of_queries in values.items()}
     return Retrieval(figures=figures, queries=queries, queries_left_out=len(items) - queries)
 
 
