@@ -64,10 +64,9 @@ def apply_changes(pictures: Tensor, changes: Tensor) -> Tensor:
     device = pictures.device
     steps = _steps(changes)
     wanted = torch.cat([rows for rows, _ in steps]) if steps else torch.empty(0, dtype=torch.int64)
-    numbers = changes
-    if device.type == "cuda":  # from other memory the copy would wait
-        wanted, numbers = wanted.pin_memory(), changes.pin_memory()
-    wanted, numbers = wanted.to(device, non_blocking=True), numbers.to(device, non_blocking=True)
+    # From other memory than page-locked memory the copy would wait.
+    locked = (each.pin_memory() if device.type == "cuda" else each for each in (wanted, changes))
+    wanted, numbers = (each.to(device, non_blocking=True) for each in locked)
     levels, done = pictures.float(), 0
     for rows, change in steps:
         places = wanted[done : done + len(rows)]

@@ -178,3 +178,11 @@ def test_hungarian_accuracy_is_the_best_of_all_namings(clusters: int, classes: i
 def test_hungarian_accuracy_does_not_depend_on_cluster_numbers() -> None:
     truth = torch.tensor([0, 0, 1, 1, 2])
     assert metrics.hungarian_accuracy((truth + 1) % 3, truth) == 1.0
+
+
+def test_ranks_of_double_precision_are_those_of_single_precision() -> None:
+    scores = torch.randint(-9, 9, (5, 40), generator=torch.Generator().manual_seed(3)) / 10
+    relevant = torch.tensor([[0, 7, 20], [1, 2, -1], [39, 3, 5], [8, -1, -1], [4, 5, 6]])
+    assert torch.equal(
+        metrics.relevant_ranks(scores.double(), relevant), metrics.relevant_ranks(scores.float(), relevant)
+    )
