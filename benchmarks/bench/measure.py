@@ -85,7 +85,9 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def in_fresh_process(name: str, *, quick: bool, threads: int, rounds: int = 0, side: Side | None = None) -> Any:  # noqa: ANN401
+def in_fresh_process(
+    name: str, *, quick: bool, threads: int, rounds: int = 0, side: Side | None = None
+) -> dict[str, Any]:
     """Measure a case in a process of its own: its time by turns or, given a side, that side's memory.
 
     Raises:
@@ -97,7 +99,8 @@ def in_fresh_process(name: str, *, quick: bool, threads: int, rounds: int = 0, s
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError("\n".join(done.stderr.splitlines()[-8:]) or f"exit code {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def main() -> None:

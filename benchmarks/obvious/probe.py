@@ -49,7 +49,7 @@ def linear_probe(
             features = encode(backbone, [train_view(epoch, int(place)) for place in batch])
             loss = cross_entropy(classifier(features), labels[batch])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch types it not
             optimizer.step()
         right = 0
         for start in range(0, len(test_labels), BATCH):

@@ -105,7 +105,7 @@ class ObviousStep:
         loss = torch.stack(list(parts.values())).sum()
 
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch types it not
         self.optimizer.step()
         self._push(keys)
         told = {name: part.item() for name, part in parts.items()}

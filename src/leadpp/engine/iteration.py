@@ -109,7 +109,7 @@ def _tell(scores: Scores, parts: Mapping[TermName, Tensor], *, loss: Tensor, nor
     if values.is_cuda:
         stream = torch.cuda.current_stream(values.device)  # that of the current device may be another's
         values = values.to("cpu", non_blocking=True)  # to page-locked memory, so that nothing waits here
-        ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        ready = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch types it not
         ready.record(stream)
     embedding = next(iter(scores.queries.values())).embedding.detach()
     return Told(names=tuple(told), values=values, ready=ready, rate=rate, embedding=embedding)

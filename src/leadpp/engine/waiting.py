@@ -121,7 +121,7 @@ class WaitMeter:
     def _now(self) -> Mark:
         if self._device.type != "cuda":
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch types it not
         event.record(torch.cuda.current_stream(self._device))  # the current device may be another one
         return event
 

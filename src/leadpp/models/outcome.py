@@ -26,7 +26,7 @@ class StudentAverage(nn.Module):
         self.decay = decay
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self._done: int | None = None  # the same count here, asked of the device once, because asking is waiting for it
-        self.register_load_state_dict_post_hook(_forget_count)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_forget_count)  # type: ignore[no-untyped-call]  # torch types it not
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode."""
