@@ -1,25 +1,29 @@
 """Entry point: choose the command, show progress, print results, and map errors to exit codes."""
 
+import difflib
+import importlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from leadpp import __version__
-from leadpp.cli.parser import (
-    COMMANDS,
-    UsageError,
-    data_parser,
-    demo_parser,
-    prepare_parser,
-    settings_of,
-    top_help,
-    unknown_command,
-    world_of,
-    world_parser,
-)
+from leadpp.cli.commands import COMMANDS
+from leadpp.cli.parser import UsageError
 from leadpp.errors import LeadppError
+
+_TOP_TEXT = """\
+usage: leadpp COMMAND [options]
+
+Learn, from unlabelled photographs, an encoder that tells look-alike categories apart.
+
+commands:
+{commands}
+
+`leadpp COMMAND --help` lists the options of a command; `leadpp --version` prints the version.
+The main one:  leadpp run --data PHOTOS --run RUN --names NAMES.txt
+To look on:    leadpp demo
+"""
 
 OK, MISTAKE, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 
@@ -77,111 +81,42 @@ def _dispatch(words: list[str]) -> int:
     if words[0] == "--version":
         sys.stdout.write(f"leadpp {__version__}\n")
         return OK
-    command, rest = words[0], words[1:]
-    if command not in COMMANDS:
-        raise unknown_command(command)
-    if command == "prototypes":
-        if rest[:1] not in (["build"], ["-h"], ["--help"]):
-            raise UsageError("leadpp prototypes: expected `leadpp prototypes build --data DIR --run RUN`")
-        rest = rest[1:] if rest[0] == "build" else rest
+    if len(words) == 2 and words[1] in ("-h", "--help") and _verbs(words[0]):
+        sys.stdout.write(top_help(_verbs(words[0])))
+        return OK
+    command, rest = _command_of(words)
+    module = importlib.import_module(f"leadpp.cli.commands.{COMMANDS[command].module}")
     try:
-        plain = {"demo": _demo, "prepare": _prepare, "world": _world}
-        return plain[command](rest) if command in plain else _run_stages(command, rest)
+        return int(module.execute(command, rest))
     except SystemExit as stop:  # argparse leaves so after it has printed the help
         return int(stop.code or 0)
 
 
-def _prepare(words: list[str]) -> int:
-    parsed = prepare_parser().parse_strictly(words)
-    settings = settings_of(parsed)
-
-    from leadpp.cli.results import print_results
-    from leadpp.config import build_config, read_yaml
-    from leadpp.engine.console import console_progress
-    from leadpp.engine.runtime import worker_count
-    from leadpp.stages.prepare import prepare
-
-    config = build_config(read_yaml(parsed.config) if parsed.config else {}, settings)
-    result = prepare(
-        parsed.kind,
-        parsed.source,
-        parsed.out,
-        boxes_csv=parsed.boxes,
-        materialize=parsed.materialize,
-        seed=config.seed,
-        bad_images=config.input.bad_images,
-        workers=worker_count(config.input.workers),
-        progress=console_progress(),
-    )
-    print_results({"prepare": result}, command="prepare", as_json=parsed.json)
-    return OK
+def _command_of(words: list[str]) -> tuple[str, list[str]]:
+    """Divide the words into a command, of one word or two, and what is said to it."""
+    for count in (2, 1):
+        command = " ".join(words[:count])
+        if len(words) >= count and command in COMMANDS:
+            return command, words[count:]
+    verbs = [f"`leadpp {name}`" for name in _verbs(words[0])]
+    if verbs:
+        raise UsageError(f"leadpp {words[0]}: expected {' or '.join(verbs)}")
+    raise unknown_command(words[0])
 
 
-def _world(words: list[str]) -> int:
-    parsed = world_parser().parse_strictly(words)
-
-    from leadpp.cli.results import print_results
-    from leadpp.engine.console import console_progress
-    from leadpp.engine.runtime import worker_count
-    from leadpp.stages.world import make_world
-
-    result = make_world(
-        parsed.out,
-        species=parsed.species,
-        per_species=parsed.per_species,
-        size=parsed.size,
-        seed=parsed.seed,
-        descriptions=parsed.descriptions,
-        correlate=parsed.correlate,
-        overwrite=parsed.overwrite,
-        workers=worker_count(parsed.workers),
-        progress=console_progress(),
-    )
-    print_results({"world": result}, command="world", as_json=parsed.json)
-    return OK
+def _verbs(noun: str) -> list[str]:
+    """Return the commands that begin with a noun."""
+    return [name for name in COMMANDS if name.startswith(f"{noun} ")]
 
 
-def _demo(words: list[str]) -> int:
-    parsed = demo_parser().parse_strictly(words)
-
-    from leadpp.config import build_config, merge_settings, read_yaml
-
-    settings = merge_settings(read_yaml(parsed.config) if parsed.config else {}, settings_of(parsed))
-    build_config(settings)  # a mistake shows before the slow imports
-
-    from leadpp import pipeline
-    from leadpp.cli.results import print_demo
-    from leadpp.engine.console import console_progress
-
-    found = pipeline.demo(parsed.run, world=world_of(parsed), settings=settings, progress=console_progress())
-    print_demo(found, as_json=parsed.json)
-    return OK
+def top_help(names: Collection[str] = COMMANDS) -> str:
+    """Return what ``leadpp --help`` prints, of all commands or of some."""
+    lines = [f"  {name:<18}{COMMANDS[name].text}" for name in names]
+    return _TOP_TEXT.format(commands="\n".join(lines))
 
 
-def _run_stages(command: str, words: list[str]) -> int:
-    parsed = data_parser(command).parse_strictly(words)
-    settings = settings_of(parsed)
-
-    from leadpp.config import build_config, read_yaml
-
-    build_config(read_yaml(parsed.config) if parsed.config else {}, settings)  # a mistake shows before the slow imports
-
-    from leadpp import pipeline
-    from leadpp.cli.results import print_results
-    from leadpp.engine.console import console_progress
-
-    texts = {name: getattr(parsed, name, None) for name in ("names", "descriptions", "prototypes")}
-    results: dict[str, Any] = pipeline.run(
-        parsed.data,
-        parsed.run,
-        stages=pipeline.STAGES if command == "run" else (command,),
-        settings=settings,
-        config=parsed.config,
-        texts=pipeline.Texts(**texts),
-        boxes_csv=parsed.boxes,
-        resume=getattr(parsed, "resume", False),
-        write_crops=getattr(parsed, "write_crops", False),
-        progress=console_progress(),
-    )
-    print_results(results, command=command, as_json=parsed.json)
-    return OK
+def unknown_command(word: str) -> UsageError:
+    """Say that a command is unknown, with the closest."""
+    close = difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"the commands are {', '.join(COMMANDS)}"
+    return UsageError(f"leadpp: unknown command {word!r}; {hint}")

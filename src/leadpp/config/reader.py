@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, g
 
 import yaml
 
-from leadpp.config import tree
 from leadpp.config.tree import Config
 from leadpp.errors import ConfigError
 
@@ -237,7 +237,7 @@ def _leaves(node: type, path: tuple[str, ...]) -> Iterator[OptionField]:
 
 def _field_texts(node: type) -> dict[str, str]:
     """Read the strings that stand under the fields of a class."""
-    for statement in _tree_source().body:
+    for statement in ast.parse(inspect.getsource(sys.modules[node.__module__])).body:
         if isinstance(statement, ast.ClassDef) and statement.name == node.__name__:
             pairs = zip(statement.body, statement.body[1:], strict=False)
             return {
@@ -249,10 +249,6 @@ def _field_texts(node: type) -> dict[str, str]:
                 and isinstance(second.value, ast.Constant)
             }
     return {}
-
-
-def _tree_source() -> ast.Module:
-    return ast.parse(inspect.getsource(tree))
 
 
 def _merge(target: dict[str, Any], layer: Mapping[str, Any]) -> None:

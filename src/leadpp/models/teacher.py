@@ -20,6 +20,7 @@ from leadpp.errors import WeightsError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _TEXT_BATCH = 32
+_PREFIXES = ("local-dir:", "hf-hub:", "builtin:")
 
 
 class Teacher(Protocol):
@@ -78,6 +79,45 @@ def load_teacher(
     if factory:
         return teacher_from_factory(factory)
     return OpenClipTeacher.load(model, pretrained=pretrained, normalization=normalization)
+
+
+def load_teachers(
+    *,
+    models: Sequence[str] = (),
+    model: str = "ViT-B-16",
+    pretrained: str = "openai",
+    factory: str = "",
+    normalization: Literal["own", "imagenet"] = "own",
+) -> tuple[Teacher, ...]:
+    """Build all teachers that the settings name, in their order.
+
+    Args:
+        models: Several, each ``MODEL:TAG`` of open_clip or a name with one of the three prefixes; empty takes the one
+            that the others name.
+        model: As :func:`load_teacher`.
+        pretrained: As :func:`load_teacher`.
+        factory: As :func:`load_teacher`; goes over all the others.
+        normalization: As :func:`load_teacher`, of each.
+
+    Raises:
+        WeightsError: There is no such model, factory or file, the weights are not to be had, or one is named twice.
+    """
+    twice = next((name for place, name in enumerate(models) if name in models[:place]), None)
+    if twice is not None:
+        raise WeightsError(f"teacher.models names {twice!r} twice; each teacher has one space")
+    if factory or not models:
+        return (load_teacher(model=model, pretrained=pretrained, factory=factory, normalization=normalization),)
+    pairs = [_model_and_tag(name) for name in models]
+    return tuple(load_teacher(model=name, pretrained=tag, normalization=normalization) for name, tag in pairs)
+
+
+def _model_and_tag(name: str) -> tuple[str, str]:
+    if name.startswith(_PREFIXES):
+        return name, ""
+    model, _, tag = name.partition(":")
+    if not tag:
+        raise WeightsError(f"teacher.models: expected MODEL:TAG or one of {', '.join(_PREFIXES)}, got {name!r}")
+    return model, tag
 
 
 class Tokenizer(Protocol):

@@ -6,7 +6,10 @@ import pytest
 
 from leadpp import __version__
 from leadpp.cli import main
-from leadpp.cli.parser import DATA_COMMANDS, data_parser, demo_parser, prepare_parser, settings_of, world_of
+from leadpp.cli.commands.demo import demo_parser, world_of
+from leadpp.cli.commands.prepare import prepare_parser
+from leadpp.cli.commands.stages import DATA_COMMANDS, data_parser
+from leadpp.cli.parser import settings_of
 from leadpp.cli.results import print_demo, print_results
 from leadpp.config import build_config, option_fields
 from leadpp.world.photographs import Photograph

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as oracle
 
 from leadpp.errors import WeightsError
-from leadpp.models.teacher import IMAGENET_MEAN, IMAGENET_STD, OpenClipTeacher, load_teacher
+from leadpp.models.teacher import IMAGENET_MEAN, IMAGENET_STD, OpenClipTeacher, load_teacher, load_teachers
 from leadpp.text.encoding import TokenCounter
 from tests.unit.models.tiny_clip import CONTEXT, DIM, MEAN, SIZE, STD, tiny_model, write_tiny_clip
 
@@ -189,3 +189,12 @@ def test_the_statistics_move_with_the_teacher_and_are_no_weights(
     assert not {"mean", "std"} & set(teacher.state_dict())
     moved = teacher.to(torch.device("meta"))
     assert moved.mean.device.type == "meta"
+
+
+def test_several_teachers_are_named_by_model_and_tag() -> None:
+    found = load_teachers(models=["builtin:world-clip"])
+    assert [teacher.name for teacher in found] == ["builtin:world-clip"]
+    with pytest.raises(WeightsError, match="names 'ViT-B-16:openai' twice"):
+        load_teachers(models=["ViT-B-16:openai", "ViT-B-16:openai"])
+    with pytest.raises(WeightsError, match="expected MODEL:TAG or one of local-dir:"):
+        load_teachers(models=["ViT-B-16"])

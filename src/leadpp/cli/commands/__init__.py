@@ -1,0 +1,31 @@
+"""The commands: what each does in a line, and the module that reads its words and runs it.
+
+Each module has ``execute(command, words)``, which returns the exit code; what is slow it imports where it is needed.
+"""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """One command."""
+
+    module: str
+    """Name of its module in this package."""
+    text: str
+    """What it does, in a line."""
+
+
+COMMANDS = {
+    "run": Command("stages", "everything: localize, prototypes, train, evaluate, report"),
+    "demo": Command(
+        "demo", "draw a small world of birds and run the whole method in it, beside MoCo, with networks that come along"
+    ),
+    "prepare": Command("prepare", "turn a downloaded dataset or any folder into a prepared folder"),
+    "world": Command("world", "draw a folder of imaginary birds, with true boxes, masks, attributes and descriptions"),
+    "localize": Command("stages", "find the object in every photograph"),
+    "prototypes build": Command("stages", "turn names or descriptions into prototypes"),
+    "train": Command("stages", "train the student"),
+    "evaluate": Command("stages", "measure the features: kNN, linear probe, retrieval, clustering, naming"),
+    "report": Command("stages", "write report.html"),
+}
+"""Every command in the order in which help shows them; of two words where a noun has several verbs."""

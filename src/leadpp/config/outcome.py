@@ -1,0 +1,76 @@
+"""Settings of what is made of a trained student: figures and the report."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from leadpp.config.requirement import require
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    """How features are made and measured."""
+
+    encoders: tuple[Literal["student", "frozen", "teacher"], ...] = ("student", "frozen", "teacher")
+    """Rows of the table: the trained encoder, the network it began as, and the teacher (where there is one)."""
+    sets: tuple[Literal["whole", "crop"], ...] = ("whole", "crop")
+    """Whole photographs, object crops, or both."""
+    view: Literal["center-crop", "squeeze"] = "center-crop"
+    """The test view: resized to 8/7 of the size and centre-cropped (paper), or squeezed to the size."""
+    batch_size: int = 64
+    """Photographs in one forward pass."""
+    probe_epochs: int = 100
+    """Epochs of the linear probe; its rate falls by 10 at 60 % and 80 %."""
+    probe_rates: tuple[float, ...] = (30.0,)
+    """Rates of the probe's SGD to try, all in one fit; the one is taken that is best on the held-out photographs."""
+    probe_decays: tuple[float, ...] = (0.0,)
+    """Weight decays of the probe to try, each with each rate."""
+    probe_batch_size: int = 256
+    """Batch of the probe; a smaller training set is one batch."""
+    probe_views: int = 8
+    """Random-crop views of each training photograph, reused in turn by the probe's epochs; 100 is the paper's
+    protocol (a new view in every epoch); eight come out about a point below (docs/decisions/0042)."""
+    heldout: float = 0.2
+    """Share of the training photographs on which the probe's epoch, and rate and decay of several, are chosen."""
+    chunk: int = 512
+    """Most queries compared at a time, fewer in large sets; bounds memory."""
+    kmeans_restarts: int = 5
+    """Starts of each k-means; the best inertia is kept."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.encoders), "evaluate.encoders must name at least one encoder")
+        require(bool(self.sets), "evaluate.sets must name whole, crop or both")
+        require(self.probe_epochs >= 1, f"evaluate.probe_epochs must be at least 1, got {self.probe_epochs}")
+        require(self.probe_views >= 1, f"evaluate.probe_views must be at least 1, got {self.probe_views}")
+        require(self.probe_batch_size >= 1, "evaluate.probe_batch_size must be at least 1")
+        require(
+            bool(self.probe_rates) and min(self.probe_rates) > 0,
+            f"evaluate.probe_rates must name rates above 0, got {self.probe_rates}",
+        )
+        require(
+            bool(self.probe_decays) and min(self.probe_decays) >= 0,
+            f"evaluate.probe_decays must name decays of 0 or more, got {self.probe_decays}",
+        )
+        require(0 < self.heldout < 1, f"evaluate.heldout must be between 0 and 1, got {self.heldout}")
+        require(self.batch_size >= 1, f"evaluate.batch_size must be at least 1, got {self.batch_size}")
+        require(self.chunk >= 1, f"evaluate.chunk must be at least 1, got {self.chunk}")
+        require(self.kmeans_restarts >= 1, "evaluate.kmeans_restarts must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportConfig:
+    """What the report shows."""
+
+    samples: int = 12
+    """Photographs in each contact sheet."""
+    queries: int = 8
+    """Rows of retrieval examples."""
+    worst_classes: int = 12
+    """Classes in the confusion matrix."""
+    projection: Literal["tsne", "pca"] = "tsne"
+    """How the 2-D map of the embedding is made."""
+    title: str = ""
+    """Heading; empty takes the name of the data folder."""
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "queries", "worst_classes"):
+            require(getattr(self, name) >= 1, f"report.{name} must be at least 1, got {getattr(self, name)}")

@@ -1,0 +1,67 @@
+"""Settings of words and of those who read them: prototypes and the teacher."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from leadpp.config.requirement import require
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextConfig:
+    """How names and descriptions become prototypes."""
+
+    template: str = "a photo of a {}."
+    """The sentence for a class of which only the name is known; {} is the name."""
+    long_text: Literal["split", "cut"] = "split"
+    """Texts longer than the tower reads: split at sentence and word ends and averaged, or (reference) cut."""
+    match: Literal["exact", "subset", "free"] = "exact"
+    """`exact`: names and classes match one to one; `subset`: names without a class are dropped; `free`: the names are
+    a vocabulary of their own (classes are unknown or an LLM invented them), and naming is not measured."""
+
+    def __post_init__(self) -> None:
+        require("{}" in self.template, f"text.template must contain {{}}, got {self.template!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherConfig:
+    """The frozen vision-language model."""
+
+    use: Literal["auto", "yes", "no"] = "auto"
+    """`auto`: teach if the run has prototypes; `no`: contrast alone (w_c = 1)."""
+    model: str = "ViT-B-16"
+    """An open_clip model, `local-dir:FOLDER`, `hf-hub:NAME`, `builtin:world-clip`."""
+    pretrained: str = "openai"
+    """The open_clip tag or file of its weights; not used with a prefix."""
+    models: tuple[str, ...] = ()
+    """Several teachers at once, each with a space of its own: `MODEL:TAG` of open_clip, or a name with a prefix as
+    `model` takes it; replaces `model` and `pretrained`."""
+    factory: str = ""
+    """`package.module:function` that returns a teacher of one's own; replaces model and pretrained."""
+    normalization: Literal["own", "imagenet"] = "own"
+    """Pixel statistics that the teacher is fed with; the reference feeds it ImageNet's."""
+    view: str = "clean"
+    """What the teacher is asked about in training. `clean`: the object as it is, once for each photograph, so that its
+    answers are kept and a step costs no forward of the teacher. `augmented` (paper): the student's own augmented view,
+    in every step. `cached:K`: the same for K epochs, after which that view's draws begin again, so that K answers a
+    photograph are kept; the student's other views stay new in every epoch."""
+    fit: Literal["center-crop", "squeeze"] = "center-crop"
+    """With `view: clean`: the object resized to 8/7 of the size and centre-cropped, or squeezed to the size."""
+    neighbours: int = 5
+    """With `view: clean`: each answer is moved halfway towards those about so many photographs most like it."""
+    balance: float = 0.5
+    """With `view: clean`: how much of the teacher's preference for some classes over all photographs is taken out,
+    from 0 to 1; 1 has it name all classes equally often."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.view in {"clean", "augmented"} or self.draws >= 1,
+            f"teacher.view must be clean, augmented or cached:K with a whole number K of at least 1, got {self.view!r}",
+        )
+        require(self.neighbours >= 0, f"teacher.neighbours must be 0 or more, got {self.neighbours}")
+        require(0 <= self.balance <= 1, f"teacher.balance must be from 0 to 1, got {self.balance}")
+
+    @property
+    def draws(self) -> int:
+        """K of `view: cached:K`, and 0 for any other."""
+        word, _, count = self.view.partition(":")
+        return int(count) if word == "cached" and count.isascii() and count.isdecimal() else 0
