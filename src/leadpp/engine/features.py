@@ -1,6 +1,6 @@
 """Features of photographs: made in one forward a batch, kept with labels and paths, saved in one order."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,14 +57,20 @@ class FeatureBank:
         return len(set(self.labels.tolist()))
 
 
-def student_features(student: Student) -> Encode:
-    """Make ``gap`` (plain average), ``attention`` (average under the attention, unit) and ``embedding`` (unit, D)."""
+def student_features(student: Student, *, without: Collection[str] = ()) -> Encode:
+    """Make ``gap`` (plain average), ``attention`` (average under the attention, unit) and ``embedding`` (unit, D).
+
+    Args:
+        student: The query encoder.
+        without: Features that are left out, because the heads that make them have learnt nothing.
+    """
     student.eval()
 
     def encode(images: Tensor) -> dict[str, Tensor]:
         output = student(images)
         attended = student.attention_feature(output.feature_map)
-        return {"gap": output.feature, "attention": attended, "embedding": output.embedding}
+        features = {"gap": output.feature, "attention": attended, "embedding": output.embedding}
+        return {name: values for name, values in features.items() if name not in without}
 
     return encode
 

@@ -122,6 +122,11 @@ class Trainer:
         if path is None:
             return 0
         checkpoint = read_checkpoint(path)
+        if "imported" in checkpoint.metadata:
+            raise CheckpointError(
+                f"{path}: it was imported without the state of a training, so none can go on from it; begin one in "
+                "another run folder, with student.backbone local-dir: and the folder backbone beside checkpoints"
+            )
         for name, expected in self._identity().items():
             found = checkpoint.metadata.get(name, _SINCE.get(name))
             if found != expected:

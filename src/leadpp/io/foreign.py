@@ -1,4 +1,4 @@
-"""Checkpoints that other programs saved with ``torch.save``: tensors and plain values are read, programs are not run."""
+"""Checkpoints that other programs saved with ``torch.save``: tensors and plain values are read, no program is run."""
 
 import argparse
 import pickle

@@ -27,5 +27,8 @@ COMMANDS = {
     "train": Command("stages", "train the student"),
     "evaluate": Command("stages", "measure the features: kNN, linear probe, retrieval, clustering, naming"),
     "report": Command("stages", "write report.html"),
+    "import-weights": Command(
+        "import_weights", "turn a checkpoint of the reference, of MoCo or of torchvision into a run folder"
+    ),
 }
 """Every command in the order in which help shows them; of two words where a noun has several verbs."""
