@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from leadpp.errors import ConfigError
 from leadpp.functional.distillation import Distribution, prototype_distribution
 from leadpp.functional.mixture import mix_answers
+from leadpp.text.prototypes import Prototypes
 
 
 def answer(embeddings: Sequence[Tensor], spaces: Sequence[Tensor], *, temperatures: Sequence[float]) -> Distribution:
@@ -30,3 +32,25 @@ def answer(embeddings: Sequence[Tensor], spaces: Sequence[Tensor], *, temperatur
             for embedding, prototypes, temperature in zip(embeddings, spaces, temperatures, strict=True)
         ]
     )
+
+
+def choose_temperatures(spaces: Sequence[Prototypes], *, chosen: float) -> tuple[float, ...]:
+    """Return what divides the cosines in each space: one temperature for all, or, where that is 0, each teacher's own.
+
+    Args:
+        spaces: Prototypes as the run's file has them.
+        chosen: ``loss.distillation_temperature``.
+
+    Raises:
+        ConfigError: Each teacher's own is wanted, and the file of one does not tell it.
+    """
+    if chosen > 0:
+        return (chosen,) * len(spaces)
+    own = [space.temperature for space in spaces]
+    if None in own:
+        place = own.index(None)
+        raise ConfigError(
+            "loss.distillation_temperature is 0, each teacher's own, but nothing tells that of "
+            f"{spaces[place].model or f'teacher {place + 1}'}; set it to a number above 0 (CLIP was trained at 0.01)"
+        )
+    return tuple(temperature for temperature in own if temperature is not None)
