@@ -26,7 +26,7 @@ _PREFIXES = ("local-dir:", "hf-hub:", "builtin:")
 class Teacher(Protocol):
     """What the method needs of a vision-language model; one of your own is named by ``teacher.factory``.
 
-    One that also has ``context_tokens`` and ``count_tokens(text)`` (see :class:`leadpp.text.encoding.TokenCounter`)
+    One that also has ``context_tokens`` and ``count_tokens(text)`` (see :class:`leadpp.text.splitting.TokenCounter`)
     has its long texts split; one that has not is taken to read texts of any length.
     """
 
