@@ -27,9 +27,9 @@ _PREFIXES = ("local-dir:", "hf-hub:", "builtin:")
 class Teacher(Protocol):
     """What the method needs of a vision-language model; one of your own is named by ``teacher.factory``.
 
-    One that also has ``context_tokens`` and ``count_tokens(text)`` (see :class:`leadpp.text.encoding.TokenCounter`)
+    One that also has ``context_tokens`` and ``count_tokens(text)`` (see :class:`leadpp.text.splitting.TokenCounter`)
     has its long texts split; one that has not is taken to read texts of any length. One that also has a number
-    ``temperature`` can be taken at that, see :func:`own_temperature`.
+    ``temperature`` is taken at that where ``loss.distillation_temperature`` is 0.
     """
 
     embedding_dim: int
@@ -132,12 +132,6 @@ class Tokenizer(Protocol):
     def __call__(self, texts: list[str]) -> Tensor:
         """Return one row of ``context_length`` tokens a text, cut or filled up to that length."""
         ...
-
-
-def own_temperature(teacher: Teacher) -> float | None:
-    """Return what divides a teacher's cosines by its own training, or None where it does not say."""
-    temperature: float | None = getattr(teacher, "temperature", None)
-    return temperature
 
 
 class OpenClipTeacher(nn.Module):

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadpp.engine.lessons import Consensus, remember_answers
-from leadpp.engine.lessons import Lessons, Space
+from leadpp.engine.lessons import Consensus, Lessons, Space, remember_answers
 from leadpp.engine.step import StepPlan, score_step
 from leadpp.errors import LeadppError
 from leadpp.functional.objective import Objective

@@ -14,7 +14,7 @@ from leadpp.io.artifacts import file_digest
 from leadpp.models.teacher import load_teacher
 from leadpp.stages.prototypes import build_prototypes
 from leadpp.text.descriptions import read_descriptions
-from leadpp.text.encoding import encode_texts
+from leadpp.text.encoding import LongText, encode_texts
 from leadpp.text.prototypes import Prototypes, read_prototypes, write_prototypes
 from tests.unit.models.tiny_clip import CONTEXT, DIM, write_tiny_clip
 
@@ -76,6 +76,7 @@ def test_descriptions_come_in_the_order_of_the_classes_under_their_true_names(tm
         "dim": DIM,
         "model": f"local-dir:{clip}",
         "names_known": True,
+        "indistinct_pairs": 0,
         "texts": 3,
         "pieces": 3,
         "longest_tokens": 5,
@@ -163,8 +164,8 @@ def test_names_are_matched_before_the_teacher_is_loaded(tmp_path: Path) -> None:
         build_prototypes(index=_index("wren", "auk"), run=tmp_path, config=_config(tmp_path / "absent"))
 
 
-@pytest.mark.parametrize("long_text", ["split", "cut"])
-def test_long_texts_are_told_of(tmp_path: Path, clip: Path, long_text: Literal["split", "cut"]) -> None:
+@pytest.mark.parametrize("long", ["split", "truncate"])
+def test_long_texts_are_told_of(tmp_path: Path, clip: Path, long: LongText) -> None:
     table = tmp_path / "texts.json"
     text = "The wren is small and brown. Its tail points up. It sings loudly."
     table.write_text(f'{{"Wren": "{text}", "Auk": "Black."}}', encoding="utf-8")
@@ -172,17 +173,17 @@ def test_long_texts_are_told_of(tmp_path: Path, clip: Path, long_text: Literal["
     results = build_prototypes(
         index=_index(),
         run=tmp_path,
-        config=_config(clip, TextConfig(long_text=long_text)),
+        config=_config(clip, TextConfig(long=long)),
         descriptions=table,
         progress=progress,
     )
     made = read_prototypes(tmp_path / "prototypes.safetensors")
-    assert made.long_text == long_text
+    assert made.long_text == long
     assert results["longest_tokens"] == 2 + len(text.replace(".", " .").split())
-    if long_text == "cut":
+    if long == "truncate":
         assert torch.allclose(made.vectors[:1], _tower(clip, [text]), atol=1e-5)
         assert results["pieces"] == 2
-        assert progress.notes == [f"1 of 2 texts are longer than {made.model} reads: cut"]
+        assert progress.notes == [f"1 of 2 texts are longer than {made.model} reads: truncated"]
     else:
         parts = _tower(clip, ["The wren is small and brown.", "Its tail points up. It sings loudly."])
         # 7 tokens against 5 + 4, full stops included
@@ -199,7 +200,7 @@ def test_reference_vectors_without_names_keep_their_order_and_name_nobody(tmp_pa
     made = read_prototypes(tmp_path / "prototypes.safetensors")
     assert torch.allclose(made.vectors, vectors, atol=1e-3)
     assert made.names is None
-    assert results == {"classes": 3, "dim": 8, "model": "", "names_known": False}
+    assert results == {"classes": 3, "dim": 8, "model": "", "names_known": False, "indistinct_pairs": 0}
     assert not (tmp_path / "descriptions.csv").exists()
 
 

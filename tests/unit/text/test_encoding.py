@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from leadpp.errors import TextError
-from leadpp.text.encoding import BATCH, average_texts, encode_texts, fill_template, split_text
+from leadpp.text.encoding import BATCH, average_texts, encode_texts, fill_template
+from leadpp.text.splitting import split_text
 
 
 class LetterTower:
@@ -96,9 +97,9 @@ def test_pieces_weigh_by_their_words_not_by_their_marks() -> None:
     assert (found.pieces, found.long_texts, found.longest_tokens) == (4, 1, 6)
 
 
-def test_cut_gives_the_tower_the_whole_text_and_still_counts() -> None:
+def test_truncate_gives_the_tower_the_whole_text_and_still_counts() -> None:
     tower = LetterTower(5)
-    found = encode_texts(["aab. c"], encoder=tower, long_text="cut")
+    found = encode_texts(["aab. c"], encoder=tower, long_text="truncate")
     assert tower.read == ["aab. c"]
     assert found.vectors[0].tolist() == pytest.approx(_unit("aab"))
     assert (found.pieces, found.long_texts) == (1, 1)

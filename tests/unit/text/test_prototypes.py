@@ -8,13 +8,8 @@ from torch import Tensor
 
 from leadpp.errors import ArtifactError, TextError
 from leadpp.io.artifacts import write_tensors
-from leadpp.text.prototypes import (
-    Prototypes,
-    read_prototypes,
-    read_reference_prototypes,
-    unit_rows,
-    write_prototypes,
-)
+from leadpp.text.exchange import read_reference_prototypes
+from leadpp.text.prototypes import Prototypes, read_prototypes, unit_rows, write_prototypes
 
 
 def _rows(count: int = 3, dim: int = 4) -> Tensor:
