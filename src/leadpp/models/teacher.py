@@ -111,11 +111,19 @@ def load_teachers(
         raise WeightsError(f"teacher.models names {twice!r} twice; each teacher has one space")
     if factory or not models:
         return (load_teacher(model=model, pretrained=pretrained, factory=factory, normalization=normalization),)
-    pairs = [_model_and_tag(name) for name in models]
+    pairs = [model_and_tag(name) for name in models]
     return tuple(load_teacher(model=name, pretrained=tag, normalization=normalization) for name, tag in pairs)
 
 
-def _model_and_tag(name: str) -> tuple[str, str]:
+def model_and_tag(name: str) -> tuple[str, str]:
+    """Divide what ``teacher.models`` calls a teacher into what :func:`load_teacher` calls model and pretrained.
+
+    >>> model_and_tag("ViT-B-16:openai"), model_and_tag("builtin:world-clip")
+    (('ViT-B-16', 'openai'), ('builtin:world-clip', ''))
+
+    Raises:
+        WeightsError: It has neither a tag nor a prefix.
+    """
     if name.startswith(_PREFIXES):
         return name, ""
     model, _, tag = name.partition(":")
