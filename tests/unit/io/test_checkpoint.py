@@ -9,13 +9,11 @@ from torch.optim import SGD, AdamW, Optimizer
 from leadpp.errors import ArtifactError, CheckpointError
 from leadpp.io.artifacts import write_json, write_tensors
 from leadpp.io.checkpoint import (
-    checkpoint_path,
-    keep_newest,
     load_exactly,
-    newest_checkpoint,
     read_checkpoint,
     save_checkpoint,
 )
+from leadpp.io.ledger import checkpoint_path, keep_newest, newest_checkpoint
 
 
 def network(width: int = 3) -> nn.Sequential:
