@@ -7,6 +7,7 @@ Shape letters: C classes, D embedding.
 
 import io
 import pickle
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -32,6 +33,7 @@ _REFUSALS = (
     TypeError,
     AssertionError,
     ImportError,
+    struct.error,
 )
 """What ``torch.load`` raises at files that are none of its own, or damaged."""
 
