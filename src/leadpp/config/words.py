@@ -66,7 +66,8 @@ class TeacherConfig:
     """The open_clip tag or file of its weights; not used with a prefix."""
     models: tuple[str, ...] = ()
     """Several teachers at once, each with a space of its own: `MODEL:TAG` of open_clip, or a name with a prefix as
-    `model` takes it; replaces `model` and `pretrained`."""
+    `model` takes it; replaces `model` and `pretrained`. Each is heard as far as it is sure; the student has a projector
+    for each, and contrasts in the first one's space."""
     factory: str = ""
     """`package.module:function` that returns a teacher of one's own; replaces model and pretrained."""
     normalization: Literal["own", "imagenet"] = "own"

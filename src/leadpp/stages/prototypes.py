@@ -12,7 +12,7 @@ from leadpp.engine.runtime import Progress, SilentProgress, pick_device
 from leadpp.errors import TextError
 from leadpp.functional.likeness import pairs_closer_than, resolvable_cosine
 from leadpp.io.artifacts import file_digest
-from leadpp.models.teacher import Teacher, load_teachers
+from leadpp.models.teacher import Teacher, load_teachers, own_temperature
 from leadpp.text.descriptions import read_descriptions, write_descriptions
 from leadpp.text.encoding import EncodedTexts, average_texts, encode_texts, fill_template, mix_vectors
 from leadpp.text.exchange import open_spaces, pick_space, write_reference_prototypes
@@ -285,7 +285,7 @@ def _space(teacher: Teacher, words: _Words, *, config: Config, progress: Progres
         template=words.template,
         names_share=share,
         read_texts=None if encoded.shortened is None else _grouped(encoded.shortened, counts),
-        temperature=getattr(teacher, "temperature", None),
+        temperature=own_temperature(teacher),
     )
     made.check_width(teacher.embedding_dim, of=f"the image tower of {teacher.name}")
     return made, encoded
