@@ -8,6 +8,7 @@ Shape letters: C classes, D embedding.
 import io
 import pickle
 import struct
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -91,7 +92,9 @@ def read_reference_prototypes(path: Path) -> Prototypes:
             zero).
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged file has torch wonder aloud; what it is, is said below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except _REFUSALS as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else "not a tensor saved by torch.save"
         raise TextError(
