@@ -335,7 +335,8 @@ def test_descriptions_are_mixed_with_names(tmp_path: Path, clip: Path) -> None:
     tiny, brown = _tower(clip, ["Tiny.", "Brown."])
     described = torch.stack([*_tower(clip, ["Dark.", "A jet."]), unit(tiny + brown, dim=0)])
     spelled = ["Black-footed albatross", "FA-18", "Wren"]
-    named = unit(sum(_tower(clip, [shape.format(name) for name in spelled]) for shape in ("a {}.", "one {}!")), dim=1)
+    first, second = (_tower(clip, [shape.format(name) for name in spelled]) for shape in ("a {}.", "one {}!"))
+    named = unit(first + second, dim=1)
     assert torch.allclose(made.vectors, unit(0.75 * described + 0.25 * named, dim=1), atol=1e-5)
     assert (made.names, made.template, made.names_share) == (CLASSES, "a {}.|one {}!", 0.25)
     assert made.texts == (("Dark.",), ("A jet.",), ("Tiny.", "Brown."))
