@@ -143,10 +143,10 @@ def fast_iteration(
     """
     start = _setting(side, batch)
     teacher = ImageTower(start.tower).to(device)
-    lessons = Lessons((Space(teacher=teacher, prototypes=start.prototypes.to(device)),))
+    space = Space(teacher=teacher, prototypes=start.prototypes.to(device))
     if remembered:
         answers = teacher.encode_images(start.views["object_1"].to(device))
-        lessons = replace(lessons, remembered=answers[:, None])
+        space = replace(space, remembered=answers[:, None])
     learner = Learner(
         _student(Backbone(start.backbone, name="resnet50"), start),
         queues=OBJECTIVE.queues(),
@@ -166,7 +166,7 @@ def fast_iteration(
         objective=OBJECTIVE,
         order=StepPlan(key_momentum=SETTINGS.key_momentum, autocast_dtype=autocast_dtype),
         loop=loop,
-        lessons=lessons,
+        lessons=Lessons((space,)),
     )
     views = {name: view.pin_memory() if device.type == "cuda" else view for name, view in start.views.items()}
     return lambda: iteration.run(views, step=0, epoch=0, steps_per_epoch=1)

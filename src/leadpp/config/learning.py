@@ -13,8 +13,8 @@ class StudentConfig:
     backbone: str = "resnet50.tv_in1k"
     """Any timm model with a feature map; `local-dir:FOLDER`, `hf-hub:NAME`, `builtin:world-backbone`."""
     embedding_dim: int = 0
-    """Width D of the embedding that is contrasted; 0 takes the width of the (first) teacher's prototypes, or 512 without
-    a teacher. Of further teachers it is that of their prototypes."""
+    """Width D of the embedding; 0 takes the prototypes' width, or 512 without a teacher. With several teachers, of the
+    embedding in the first one's space, which is contrasted."""
     attention_channels: int = 32
     """Channels of the attention head's 1x1 convolution."""
     attention_scaling: Literal["image", "batch"] = "image"

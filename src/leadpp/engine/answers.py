@@ -1,9 +1,11 @@
 """What an encoder answers about photographs: its embedding in each space, held against the prototypes of that space."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from torch import Tensor
 
+from leadpp.engine.features import embedding_names
 from leadpp.errors import ConfigError
 from leadpp.functional.distillation import Distribution, prototype_distribution
 from leadpp.functional.mixture import mix_answers
@@ -32,6 +34,21 @@ def answer(embeddings: Sequence[Tensor], spaces: Sequence[Tensor], *, temperatur
             for embedding, prototypes, temperature in zip(embeddings, spaces, temperatures, strict=True)
         ]
     )
+
+
+def embeddings_of(features: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """Pick the embeddings out of the features of an encoder, in the order of their spaces."""
+    names = takewhile(features.__contains__, embedding_names(len(features)))
+    return tuple(features[name] for name in names)
+
+
+def misfit(embeddings: Sequence[Tensor], spaces: Sequence[Prototypes]) -> str | None:
+    """Say how the widths of embeddings and prototypes differ, for a message; None where they do not."""
+    found, wanted = [embedding.shape[1] for embedding in embeddings], [space.dim for space in spaces]
+    if found == wanted:
+        return None
+    words = [" and ".join(map(str, widths)) for widths in (found, wanted)]
+    return f"embedding is {words[0]} wide and the prototypes are {words[1]}"
 
 
 def choose_temperatures(spaces: Sequence[Prototypes], *, chosen: float) -> tuple[float, ...]:

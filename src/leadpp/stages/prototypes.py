@@ -151,7 +151,8 @@ def _results(
 
 def _tell_of_likeness(space: Prototypes, config: Config, progress: Progress) -> int:
     """Say, in one note, which classes the teacher cannot tell apart, and return how many pairs there are."""
-    temperature = space.temperature or config.loss.distillation_temperature
+    usual = Config().loss.distillation_temperature
+    temperature = space.temperature or config.loss.distillation_temperature or usual
     pairs = indistinct_pairs(space, temperature=temperature)
     if pairs:
         progress.note(tell_of_pairs(pairs, model=space.model, temperature=temperature))

@@ -90,14 +90,27 @@ def test_a_teacher_that_is_not_asked_or_hides_its_tower_is_left_alone() -> None:
     lessons = Lessons((Space(teacher=TinyTeacher(), prototypes=tiny_prototypes()),))
     said = compile_networks(tiny_learner(OBJECTIVE).train(), lessons, batch=BATCH, backend="aot_eager")
     assert said == "compiled: student, key encoder, first backbone"
-    shows = replace(lessons, teacher=TowerTeacher())
+    shows = Space(teacher=TowerTeacher(), prototypes=tiny_prototypes())
     known = replace(shows, remembered=torch.ones(4, 1, WIDTH))
     for asked, anywhere in ((shows, False), (known, True)):
         learner = tiny_learner(OBJECTIVE).train()
-        said = compile_networks(learner, asked, batch=BATCH, backend="aot_eager", towers_on_cpu=anywhere)
+        said = compile_networks(learner, Lessons((asked,)), batch=BATCH, backend="aot_eager", towers_on_cpu=anywhere)
         assert said == "compiled: student, key encoder, first backbone"
         assert isinstance(asked.teacher, TowerTeacher)
         assert not compiled(asked.teacher.image_tower)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_of_several_teachers_those_that_show_their_tower_are_compiled() -> None:
+    spaces = [
+        Space(teacher=one, prototypes=tiny_prototypes()) for one in (TowerTeacher(), TinyTeacher(), TowerTeacher())
+    ]
+    learner = tiny_learner(OBJECTIVE).train()
+    said = compile_networks(learner, Lessons(tuple(spaces)), batch=BATCH, backend="aot_eager", towers_on_cpu=True)
+    assert said == "compiled: student, key encoder, first backbone, teacher 1, teacher 3"
+    for space in (spaces[0], spaces[2]):
+        assert isinstance(space.teacher, TowerTeacher)
+        assert compiled(space.teacher.image_tower)
 
 
 @pytest.mark.filterwarnings("ignore")

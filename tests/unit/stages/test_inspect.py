@@ -74,10 +74,14 @@ def test_rank_and_mean_are_those_of_numpy(tmp_path: Path) -> None:
 def test_the_temperature_is_the_given_one_else_the_teachers_else_the_runs_else_the_default(tmp_path: Path) -> None:
     own, unknown = _file(tmp_path / "own", 0.07), _file(tmp_path / "run")
     (tmp_path / "run" / "config.yaml").write_text("loss: {distillation_temperature: 0.04}\n")
+    auto = tmp_path / "auto"
+    auto.mkdir()
+    (auto / "config.yaml").write_text("loss: {distillation_temperature: 0}\n")
     for found, expected, origin in (
         (inspect_prototypes(own, temperature=0.5), 0.5, "given"),
         (inspect_prototypes(own), 0.07, "the teacher's own"),
         (inspect_prototypes(tmp_path / "run"), 0.04, "loss.distillation_temperature of the run"),
+        (inspect_prototypes(_file(tmp_path / "auto"), run=auto), 0.02, "the default of loss.distillation_temperature"),
         (inspect_prototypes(unknown), 0.02, "the default of loss.distillation_temperature"),
     ):
         assert (found["temperature"], found["temperature_from"]) == (expected, origin)
@@ -100,7 +104,7 @@ def test_classes_without_photographs_are_named(tmp_path: Path) -> None:
 def test_a_run_gives_its_teachers_embeddings_of_crops_first(tmp_path: Path) -> None:
     run = tmp_path / "run"
     _file(run)
-    assert "no embeddings of the teacher" in inspect_prototypes(run)["photographs_from"]
+    assert "no embeddings of teacher;" in inspect_prototypes(run)["photographs_from"]
     (run / "embeddings").mkdir()
     _photographs(run / "embeddings" / "teacher-embedding-whole-test.npy", 1.5)
     _photographs(run / "embeddings" / "student-embedding-crop-test.npy", 1.5)
@@ -111,6 +115,18 @@ def test_a_run_gives_its_teachers_embeddings_of_crops_first(tmp_path: Path) -> N
         assert found["photographs"] == 3
         assert found["unseen"] == ["gull", "wren"]
         assert found["photographs_from"] == "teacher-embedding-crop-test.npy, teacher-embedding-crop-train.npy"
+
+
+def test_each_of_several_teachers_has_its_own_embeddings(tmp_path: Path) -> None:
+    turned = Prototypes(vectors=_vectors().flip(1), names=NAMES, model="two", made="names")
+    write_prototypes(
+        tmp_path / "prototypes.safetensors", Prototypes(vectors=_vectors(), names=NAMES, made="names"), turned
+    )
+    _photographs(tmp_path / "embeddings" / "teacher_1-embedding-whole-all.npy", 0.0)
+    _photographs(tmp_path / "embeddings" / "teacher_2-embedding-whole-all.npy", 0.0)
+    assert inspect_prototypes(tmp_path)["unseen"] == ["gull", EVIL, "wren"]
+    second = inspect_prototypes(tmp_path, space=2)
+    assert (second["unseen"], second["model"], second["spaces"]) == (["auk", "gull", EVIL], "two", 2)
 
 
 def test_features_of_another_space_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from leadpp.config import Config, build_config, read_yaml
+from leadpp.engine.encoders import EMBEDDING, teacher_names
 from leadpp.engine.features import load_features
 from leadpp.engine.neighbours import nearest, unit_rows
 from leadpp.engine.runtime import Progress, SilentProgress
@@ -73,7 +74,8 @@ def inspect_prototypes(
     if len(found.vectors) < 2:
         raise TextError(f"{source}: found one prototype, and with one there is nothing to compare")
     tau, tau_from = _temperature(found, given=temperature, run=run)
-    photographs, where = _photographs(found, features=features, run=run, space=space)
+    teacher = teacher_names(len(spaces))[space - 1]
+    photographs, where = _photographs(found, features=features, run=run, teacher=teacher)
     seen = None if photographs is None else coverage(photographs, found.vectors, temperature=tau)
     indistinct = indistinct_pairs(found, temperature=tau)
     if indistinct:
@@ -107,23 +109,23 @@ def _temperature(found: Prototypes, *, given: float | None, run: Path | None) ->
         return given, "given"
     if found.temperature is not None:
         return found.temperature, "the teacher's own"
-    settings = run / "config.yaml" if run is not None else None
+    settings = None if run is None else run / "config.yaml"
     if settings is not None and settings.is_file():
-        return build_config(
-            read_yaml(settings)
-        ).loss.distillation_temperature, "loss.distillation_temperature of the run"
+        chosen = build_config(read_yaml(settings)).loss.distillation_temperature
+        if chosen > 0:
+            return chosen, "loss.distillation_temperature of the run"
     return Config().loss.distillation_temperature, "the default of loss.distillation_temperature"
 
 
 def _photographs(
-    found: Prototypes, *, features: Path | None, run: Path | None, space: int
+    found: Prototypes, *, features: Path | None, run: Path | None, teacher: str
 ) -> tuple[Tensor | None, str]:
     """Return unit rows of photographs in the space of the prototypes, and where they are from or why there are none."""
     files = [features] if features is not None else []
     if features is None and run is not None:
-        files = _embeddings_of(run, space)
+        files = _embeddings_of(run, teacher)
         if not files:
-            return None, f"{run / 'embeddings'} has no embeddings of the teacher; `leadpp evaluate` writes them"
+            return None, f"{run / 'embeddings'} has no embeddings of {teacher}; `leadpp evaluate` writes them"
     if not files:
         return None, "no --features and no --run were given"
     loaded = [load_features(path) for path in files]
@@ -139,11 +141,10 @@ def _photographs(
     return unit_rows(rows), ", ".join(path.name for path in files)
 
 
-def _embeddings_of(run: Path, space: int) -> list[Path]:
+def _embeddings_of(run: Path, teacher: str) -> list[Path]:
     """Return the files of all splits, of object crops if there are any, else of whole photographs."""
-    teacher = "teacher" if space == 1 else f"teacher{space}"
     for pictures in ("crop", "whole"):
-        files = sorted((run / "embeddings").glob(f"{teacher}-embedding-{pictures}-*.npy"))
+        files = sorted((run / "embeddings").glob(f"{teacher}-{EMBEDDING}-{pictures}-*.npy"))
         if files:
             return files
     return []
