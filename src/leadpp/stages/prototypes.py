@@ -11,7 +11,7 @@ from leadpp.data.index import ImageIndex
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device
 from leadpp.errors import TextError
 from leadpp.io.artifacts import file_digest
-from leadpp.models.teacher import Teacher, load_teachers, own_temperature
+from leadpp.models.teacher import Teacher, load_teachers
 from leadpp.text.confusable import indistinct_pairs, tell_of_pairs
 from leadpp.text.descriptions import read_descriptions, write_descriptions
 from leadpp.text.encoding import EncodedTexts, average_texts, encode_texts, fill_template, mix_vectors
@@ -274,7 +274,7 @@ def _space(teacher: Teacher, words: _Words, *, config: Config, progress: Progres
         template=words.template,
         names_share=share,
         read_texts=None if encoded.shortened is None else _grouped(encoded.shortened, counts),
-        temperature=own_temperature(teacher),
+        temperature=getattr(teacher, "temperature", None),
     )
     made.check_width(teacher.embedding_dim, of=f"the image tower of {teacher.name}")
     return made, encoded
