@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -165,7 +166,11 @@ def _read_template(path: Path | None, kind: Kind) -> dict[str, str]:
     shipped = _parts(default_prompt(kind))
     if path is None:
         return shipped
-    own = _parts(read_words(path))
+    words = read_words(path)
+    own = _parts(words)
+    twice = [name for name, count in Counter(_PART.findall(words)).items() if count > 1]
+    if twice:
+        raise TextError(f"{path}: the part [{twice[0]}] occurs twice; make one of the two")
     if not any(own.values()):
         raise TextError(f"{path}: the prompt is empty; `leadpp {kind} --print-prompt` prints the shipped one to edit")
     _check(path, own, kind)

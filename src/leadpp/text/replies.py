@@ -11,7 +11,7 @@ from leadpp.text.visible import VISIBLE, plain_words, unseen_words, visible_word
 
 LENGTH_TOLERANCE: Final = 0.2
 """Share by which a text may be shorter or longer than wanted."""
-VISIBLE_PER_50: Final = 8
+VISIBLE_PER_50: Final = 5
 """Different words for what can be seen that a text needs for every 50 of its words."""
 VISIBLE_IN_SENTENCE: Final = 2
 """Different words for what can be seen from which on a sentence is not counted as one on other things."""
@@ -23,7 +23,7 @@ _JOINERS: Final = "\u200c\u200d"
 """Characters without width that some scripts are written with."""
 _QUOTES: Final = ('""', "''", "\u201c\u201d", "\u2018\u2019", "\u201e\u201c", "\u00ab\u00bb", "\u300c\u300d")
 _OPENERS: Final = re.compile(
-    r"(?:sure|certainly|of course|absolutely|okay|ok|great|here(?: is|'s| are)|below is|the following is)\b",
+    r"(?:sure|certainly|of course|absolutely|okay|here(?: is|'s| are)|below is|the following is)\b",
     re.IGNORECASE,
 )
 _LABELS: Final = frozenset({"description", "answer", "response", "text"})
@@ -32,6 +32,8 @@ _CLOSING: Final = re.compile(
 )
 _MOST_PREAMBLE: Final = 200
 """Characters within which a preamble ends."""
+_MOST_WORD: Final = 40
+"""Characters a word wanted; what is longer still is not looked at."""
 
 _REFUSALS: Final = re.compile(
     r"\b(?:i(?:'m| am) (?:very |so |really )?sorry|i apologi[sz]e|as an ai|(?:as|i am|i'm) a (?:large )?language model"
@@ -51,9 +53,10 @@ _MARKUP: Final = (
     ("a tag", re.compile(r"<[a-z/!]", re.IGNORECASE)),
 )
 _ADDRESS: Final = re.compile(r"\b(?:https?:|ftp:|www\.)|\b[\w-]{2,63}\.(?:com|org|net|edu|gov)\b", re.IGNORECASE)
-_FORMULA: Final = "=+-@\uff1d\uff0b\uff0d\uff20"
+_FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """As a spreadsheet reads them, the wide forms too."""
-_ENDS: Final = ".!?\u2026\u3002"
+_ENDS: Final = (".", "!", "?", "\u2026", "\u3002")
+_AFTER_END: Final = "\"')]\u2019\u201d\u00bb"
 _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -90,7 +93,7 @@ def check_description(
     9. on this class: it has the full name of no other class, in any spelling, with a year at either end. A name does
        not count that holds the class's own or is part of it ("crow" in a text on the fish crow), nor one made of words
        for what can be seen ("Orange", "Black").
-    10. on what can be seen: of the words of :mod:`leadpp.text.visible` at least 8 different ones for every 50 words,
+    10. on what can be seen: of the words of :mod:`leadpp.text.visible` at least 5 different ones for every 50 words,
        and no more than half of its sentences on other things, that is with a word for habitat, range, history,
        behaviour, use or taxonomy and fewer than 2 for what can be seen.
 
@@ -107,7 +110,10 @@ def check_description(
         The clean text and nothing, or nothing and the reason, in words that the model can be told.
     """
     wanted = _Wanted(name=name, others=others, min_words=min_words, max_words=max_words)
-    clean = clean_reply(text, name=name)
+    answer = without_thoughts(text)
+    if len(answer) > _MOST_WORD * max_words:  # composing accents may take time that grows with the square
+        return "", _length(answer, wanted) or "it has words that are no words"
+    clean = clean_reply(answer, name=name)
     for check in RULES.values():
         if reason := check(clean, wanted):
             return "", reason
@@ -117,7 +123,7 @@ def check_description(
 def clean_reply(text: str, *, name: str) -> str:
     """Take away what stands round a description; lines and paragraphs stay."""
     text = unicodedata.normalize("NFC", without_thoughts(text)).translate(_DROPPED)
-    lines = [" ".join(line.split(" ")).strip() for line in text.splitlines()]
+    lines = [" ".join(line.split()) for line in text.splitlines()]
     text = re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).strip()
     text = _without_label(_without_preamble(_unquoted(text)), name=name)
     return _unquoted(_CLOSING.sub("", text).strip())
@@ -154,15 +160,15 @@ def _unquoted(text: str) -> str:
 
 
 def _without_preamble(text: str) -> str:
-    if not _OPENERS.match(_straight(text[:40])):
-        return text
+    """Take away a first line that ends with a colon, or what "Sure!", "Here is" or the like begin, up to a colon."""
     head = text[:_MOST_PREAMBLE]
-    end = head.find(":")
-    if end < 0:
-        end = head.find("\n")
-    if end < 0:
-        end = head.find("!")
-    return text[end + 1 :].strip() if end >= 0 else text
+    line = head.partition("\n")[0]
+    if len(line) < len(head) and line.endswith(":"):
+        return text[len(line) :].strip()
+    if not _OPENERS.match(_straight(head)):
+        return text
+    end = next((head.index(mark) for mark in ":\n!" if mark in head), -1)
+    return text[end + 1 :].strip()
 
 
 def _without_label(text: str, *, name: str) -> str:
@@ -207,7 +213,8 @@ def _paragraphs(text: str, wanted: _Wanted) -> str:
 
 def _refusal(text: str, wanted: _Wanted) -> str:
     del wanted
-    found = _REFUSALS.search(_straight(text))
+    words = _straight(text)
+    found = _REFUSALS.search(words) or _OPENERS.match(words)
     return f"it speaks to the asker ({found[0]!r}) instead of describing" if found else ""
 
 
@@ -218,7 +225,7 @@ def _addresses(text: str, wanted: _Wanted) -> str:
 
 def _formula(text: str, wanted: _Wanted) -> str:
     del wanted
-    return f"it begins with {text[0]!r}, as a spreadsheet's formula does" if text[0] in _FORMULA else ""
+    return f"it begins with {text[0]!r}, as a spreadsheet's formula does" if text.startswith(_FORMULA) else ""
 
 
 def _length(text: str, wanted: _Wanted) -> str:
@@ -236,7 +243,8 @@ def count_words(text: str) -> int:
 
 def _whole(text: str, wanted: _Wanted) -> str:
     del wanted
-    return "" if text.rstrip("\"'”’»)]")[-1:] in _ENDS else "it breaks off in the middle of a sentence"
+    ends = text.rstrip(_AFTER_END).endswith(_ENDS)
+    return "" if ends else "it breaks off in the middle of a sentence"
 
 
 def _class(text: str, wanted: _Wanted) -> str:
