@@ -187,9 +187,10 @@ def _parts(words: str) -> dict[str, str]:
 
 def _check(path: Path, own: Mapping[str, str], kind: Kind) -> None:
     possible = _FIELDS[kind]
-    for name, text in own.items():
+    for name in own:
         if name not in possible:
             raise TextError(f"{path}: unknown part [{name}]; the parts are {', '.join(f'[{one}]' for one in possible)}")
+    for name, text in own.items():
         for field in _FIELD.findall(text):
             if field not in possible[name]:
                 raise TextError(f"{path}: unknown field {{{field}}} in [{name}]; {_nearest(field, possible[name])}")
