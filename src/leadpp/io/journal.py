@@ -34,7 +34,7 @@ class Journal:
         with writing(path):
             self._stream = path.open("ab+", buffering=0)
         try:
-            if not take(self._stream):
+            if not (take(self._stream) and self._is_there()):
                 raise ArtifactError(f"{path}: another leadpp is at work on it; wait, or choose another file")
             self._stream.seek(0)
             content = self._stream.read()
@@ -50,8 +50,17 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the file and let go of it."""
+        """Close the file and let go of it; one without records is removed."""
+        if not self._size:
+            self.path.unlink(missing_ok=True)
         self._stream.close()
+
+    def _is_there(self) -> bool:
+        """Tell whether the open file is still the one at the path, which another process may have removed."""
+        try:
+            return os.path.samestat(os.fstat(self._stream.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a record; see :meth:`extend`."""

@@ -254,7 +254,8 @@ def _write_asked(plan: _Plan, ledger: Ledger, *, config: Config, progress: Progr
         raise type(error)(f"{error}{_go_on(ledger, plan)}") from error
     finally:
         ledger.write_table(plan.wanted)
-    progress.note(f"it took {meter.words()}")
+    if missing:
+        progress.note(f"it took {meter.words()}")
     desk.report()
     cost = {"cost": meter.cost} if llm.price_in or llm.price_out else {}
     took = {"asked": len(missing), "tokens_in": meter.tokens_in, "tokens_out": meter.tokens_out}
