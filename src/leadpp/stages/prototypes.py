@@ -18,6 +18,7 @@ from leadpp.text.encoding import EncodedTexts, average_texts, encode_texts, fill
 from leadpp.text.exchange import open_spaces, pick_space, write_reference_prototypes
 from leadpp.text.names import match_names, read_names
 from leadpp.text.prototypes import Prototypes, write_prototypes
+from leadpp.text.provenance import read_provenance
 
 _Texts = dict[str, tuple[str, ...]]
 _FATES = {
@@ -201,6 +202,8 @@ def _gather(
         if names is not None:
             raise TextError("give either names or descriptions, not both; descriptions hold the names")
         made = f"descriptions {descriptions.name} (BLAKE2b {file_digest(descriptions)})"
+        if origin := read_provenance(descriptions):
+            made = f"{made}, {origin}"
         texts = read_descriptions(descriptions, notify=progress.note)
         if not config.text.names_share:
             return _Words(texts=texts, made=made)

@@ -70,7 +70,8 @@ def words(material: Material) -> dict[str, Any]:
         for row in range(count)
     ]
     models = [space.model for space in material.spaces if space.model]
-    known = {"model": ", ".join(models), "made from": prototypes.made, "long texts": prototypes.long_text}
+    known = {"model": ", ".join(models), "made from": prototypes.made, "template": prototypes.template}
+    known |= {"long texts": prototypes.long_text}
     return {
         "rows": rows,
         "facts": {name: value for name, value in known.items() if value},
