@@ -10,9 +10,9 @@ from leadpp.config.tree import Config, TeacherConfig
 from leadpp.data.index import ImageIndex
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device
 from leadpp.errors import TextError
-from leadpp.functional.likeness import pairs_closer_than, resolvable_cosine
 from leadpp.io.artifacts import file_digest
 from leadpp.models.teacher import Teacher, load_teachers
+from leadpp.text.confusable import indistinct_pairs, tell_of_pairs
 from leadpp.text.descriptions import read_descriptions, write_descriptions
 from leadpp.text.encoding import EncodedTexts, average_texts, encode_texts, fill_template, mix_vectors
 from leadpp.text.exchange import open_spaces, pick_space, write_reference_prototypes
@@ -20,7 +20,6 @@ from leadpp.text.names import match_names, read_names
 from leadpp.text.prototypes import Prototypes, write_prototypes
 
 _Texts = dict[str, tuple[str, ...]]
-_SHOWN_PAIRS = 3
 _FATES = {
     "split": "split and averaged",
     "truncate": "truncated",
@@ -59,7 +58,7 @@ def build_prototypes(
     The prototype of a class with several texts is the unit mean of theirs; with ``text.mix`` that of its descriptions
     and that of its name are mixed. Every teacher reads the same words, and has a space of its own in the file.
 
-    Two classes whose prototypes a teacher cannot tell apart (:func:`~leadpp.functional.likeness.resolvable_cosine`) are
+    Two classes whose prototypes a teacher cannot tell apart (:mod:`leadpp.text.confusable`) are
     told of.
 
     Returns:
@@ -152,21 +151,11 @@ def _results(
 
 def _tell_of_likeness(space: Prototypes, config: Config, progress: Progress) -> int:
     """Say, in one note, which classes the teacher cannot tell apart, and return how many pairs there are."""
-    temperature = space.temperature or config.loss.distillation_temperature
-    pairs, cosines = pairs_closer_than(space.vectors, resolvable_cosine(temperature))
-    if len(pairs) == 0:
-        return 0
-    names = space.names or tuple(f"prototype {number}" for number in range(1, len(space.vectors) + 1))
-    shown = [
-        f"{names[first]!r} and {names[second]!r} (cosine {cosine:.3f})"
-        for (first, second), cosine in zip(pairs[:_SHOWN_PAIRS].tolist(), cosines.tolist(), strict=False)
-    ]
-    more = f" and {len(pairs) - _SHOWN_PAIRS} more" if len(pairs) > _SHOWN_PAIRS else ""
-    progress.note(
-        f"{len(pairs)} pairs of prototypes are closer than {space.model or 'the teacher'} can tell apart at "
-        f"temperature {temperature:g}: {', '.join(shown)}{more}; say in their texts what sets them apart, or make them "
-        "one class (`leadpp prototypes inspect` shows all)"
-    )
+    usual = Config().loss.distillation_temperature
+    temperature = space.temperature or config.loss.distillation_temperature or usual
+    pairs = indistinct_pairs(space, temperature=temperature)
+    if pairs:
+        progress.note(tell_of_pairs(pairs, model=space.model, temperature=temperature))
     return len(pairs)
 
 

@@ -7,6 +7,8 @@ Shape letters: C classes, D embedding.
 
 import io
 import pickle
+import struct
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -32,6 +34,7 @@ _REFUSALS = (
     TypeError,
     AssertionError,
     ImportError,
+    struct.error,
 )
 """What ``torch.load`` raises at files that are none of its own, or damaged."""
 
@@ -89,7 +92,9 @@ def read_reference_prototypes(path: Path) -> Prototypes:
             zero).
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged file has torch wonder aloud; what it is, is said below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except _REFUSALS as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else "not a tensor saved by torch.save"
         raise TextError(

@@ -64,6 +64,11 @@ class Prototypes:
         """The width D."""
         return self.vectors.shape[1]
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names, or ``prototype 1`` and so on where they are unknown."""
+        return self.names or tuple(f"prototype {number}" for number in range(1, len(self.vectors) + 1))
+
     def named(self, names: Sequence[str]) -> "Prototypes":
         """Return the same prototypes under these names.
 

@@ -55,7 +55,7 @@ def words(material: Material) -> dict[str, Any]:
     """List the texts that the prototypes were made of, each with the classes whose prototypes are nearest to it."""
     prototypes = material.prototypes
     count = len(prototypes.vectors)
-    names = prototypes.names or tuple(f"prototype {number}" for number in range(1, count + 1))
+    names = prototypes.labels
     cosines = prototypes.vectors @ prototypes.vectors.T
     near = cosines.fill_diagonal_(-2.0).topk(min(_LEADING, count - 1), dim=1)
     rows = [
