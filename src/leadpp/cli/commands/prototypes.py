@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _SHOWN = 10
+_MOST_ODDS = 1_000_000
 _FILE_HELP = "a run folder, prototypes.safetensors, or the reference's .pt"
 
 
@@ -119,15 +120,21 @@ def _print(results: Mapping[str, Any]) -> None:
 
 
 def _facts(results: Mapping[str, Any]) -> list[str]:
+    model = _line(results["model"]) or "unknown"
     whose = f", of teacher {results['space']} of {results['spaces']}" if results["spaces"] > 1 else ""
     return [
         f"{results['source']}: {results['classes']} prototypes, {results['dim']} wide{whose}",
-        f"made of: {_line(results['made']) or 'unknown'}; teacher: {_line(results['model']) or 'unknown'}",
+        f"made of: {_line(results['made']) or 'unknown'}{_mixed(results)}; teacher: {model}",
         f"temperature {results['temperature']:g} ({results['temperature_from']})",
         f"effective rank {results['effective_rank_centred']:.1f} of how they differ from their mean, at most "
         f"{min(results['classes'] - 1, results['dim'])} ({results['effective_rank']:.1f} with it); "
         f"mean cosine {results['mean_cosine']:.3f}",
     ]
+
+
+def _mixed(results: Mapping[str, Any]) -> str:
+    share, template = results["names_share"], _line(results["template"] or "")
+    return f", {share:g} of each by names as {template!r}" if share else f", as {template!r}" if template else ""
 
 
 def _pairs_table(pairs: Sequence[Mapping[str, Any]], *, title: str) -> "Table":
@@ -140,23 +147,28 @@ def _pairs_table(pairs: Sequence[Mapping[str, Any]], *, title: str) -> "Table":
     for word in ("cosine", "odds"):
         table.add_column(word, justify="right")
     for pair in pairs:
-        odds = "over 1,000,000" if pair["odds"] is None or pair["odds"] > 1e6 else f"{pair['odds']:,.3g}"
         names = (Text(_line(pair[which])) for which in ("first", "second"))
-        table.add_row(*names, f"{pair['cosine']:.4f}", f"{odds} : 1")
+        table.add_row(*names, f"{pair['cosine']:.4f}", f"{_odds(pair['odds'])} : 1")
     return table
+
+
+def _odds(odds: float | None) -> str:
+    if odds is None or odds > _MOST_ODDS:
+        return f"over {_MOST_ODDS:,}"
+    return f"{odds:.3g}" if odds < 100 else f"{odds:,.0f}"
 
 
 def _conclusions(results: Mapping[str, Any]) -> list[str]:
     lines = [
         f"practically the same (cosine over 0.999): {_listing(list(map(_both, results['same'])))}",
-        f"not told apart at this temperature: {len(results['indistinct'])} pairs",
+        f"pairs not told apart at this temperature: {len(results['indistinct'])}",
     ]
     if results["photographs"] is None:
         return [*lines, f"photographs: not looked at, {results['photographs_from']}"]
     even = len(results["unseen_balanced"])
     return [
         *lines,
-        f"near no one of {results['photographs']:,} photographs: {_listing(results['unseen'])}"
+        f"nearest to none of {results['photographs']:,} photographs: {_listing(results['unseen'])}"
         f"; {even} of them still when the teacher's preferences are evened out",
     ]
 

@@ -70,8 +70,13 @@ def words(material: Material) -> dict[str, Any]:
         for row in range(count)
     ]
     models = [space.model for space in material.spaces if space.model]
-    known = {"model": ", ".join(models), "made from": prototypes.made, "template": prototypes.template}
-    known |= {"long texts": prototypes.long_text}
+    known = {
+        "model": ", ".join(models),
+        "made from": prototypes.made,
+        "sentences around names": prototypes.template,
+        "share of names": f"{prototypes.names_share:g}" if prototypes.names_share else None,
+        "long texts": prototypes.long_text,
+    }
     return {
         "rows": rows,
         "facts": {name: value for name, value in known.items() if value},

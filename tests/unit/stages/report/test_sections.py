@@ -329,6 +329,13 @@ def test_words_list_texts_and_the_nearest_prototypes(run: Path, material: Materi
     assert words["facts"] == {"model": "tiny"}
 
 
+def test_words_tell_what_was_mixed_and_shortened(run: Path, index: ImageIndex) -> None:
+    mixed = Prototypes(vectors=torch.eye(3), names=CLASSES, long_text="summary", template="a {}|{}", names_share=0.25)
+    write_prototypes(run / "prototypes.safetensors", mixed)
+    facts = teacher.words(Material(index=index, run=run, config=CONFIG))["facts"]
+    assert facts == {"sentences around names": "a {}|{}", "share of names": "0.25", "long texts": "summary"}
+
+
 def test_prototypes_without_names_and_texts_are_numbered(run: Path, index: ImageIndex) -> None:
     write_prototypes(run / "prototypes.safetensors", Prototypes(vectors=torch.eye(3)))
     words = teacher.words(Material(index=index, run=run, config=CONFIG))
