@@ -213,9 +213,19 @@ def _paragraphs(text: str, wanted: _Wanted) -> str:
 
 def _refusal(text: str, wanted: _Wanted) -> str:
     del wanted
+    found = _remark(text)
+    return f"it speaks to the asker ({found!r}) instead of describing" if found else ""
+
+
+def is_remark(text: str) -> bool:
+    """Whether a text speaks to who asked: a refusal, an apology, a question, an introduction."""
+    return bool(_remark(text))
+
+
+def _remark(text: str) -> str:
     words = _straight(text)
     found = _REFUSALS.search(words) or _OPENERS.match(words)
-    return f"it speaks to the asker ({found[0]!r}) instead of describing" if found else ""
+    return found[0] if found else ""
 
 
 def _addresses(text: str, wanted: _Wanted) -> str:
