@@ -65,8 +65,9 @@ def read_proposals(text: str, *, complete: bool = True) -> list[str]:
     JSON is read as such wherever it stands: a list of strings or of objects with a name, or an object by its lists or,
     where it has none, by its keys. In anything else each line is an item, whatever bullet or number is in front, up to
     a dash, a colon or a tab. A line of several things between commas is divided, where there are three at least, or two
-    in a reply of one line, unless what follows the first explains it ("Wren, a small brown bird"). Marks of emphasis, quotation marks and remarks in brackets without a digit fall away. What is no name is left out: headings,
-    sentences, introductions, refusals, formulas, bare numbers.
+    in a reply of one line, unless what follows the first explains it ("Wren, a small brown bird"). Marks of emphasis,
+    quotation marks and remarks in brackets without a digit fall away. What is no name is left out: headings, sentences,
+    introductions, refusals, formulas, bare numbers.
 
     Args:
         text: What the model answered; what it thought aloud is not read.
@@ -172,6 +173,44 @@ class Closeness:
         if new:
             vectors = self._encoder.encode_texts([fill_template(self._template, name) for name in new])
             self._rows |= dict(zip(new, unit_rows(vectors.detach().cpu().to(torch.float64)), strict=True))
+
+
+class Roll:
+    """Names that were taken, and what became of the others, round by round.
+
+    Attributes:
+        names: Those that were taken, in their order.
+        rounds: For each round how many names were ``read`` and how many of them were ``new``.
+        dropped: The others, each with the number of its round, from 1.
+        barren: How many of the last rounds brought nothing new.
+    """
+
+    def __init__(self, closeness: Closeness | None) -> None:
+        """Begin without a name.
+
+        Args:
+            closeness: Compares names by their meaning; without it they are compared by letters alone.
+        """
+        self.names: list[str] = []
+        self.rounds: list[dict[str, int]] = []
+        self.dropped: list[tuple[int, Dropped]] = []
+        self.barren = 0
+        self._closeness = closeness
+
+    def add(self, proposed: Sequence[str]) -> None:
+        """Take what is new in a round.
+
+        Raises:
+            TextError: The text tower answers with vectors that have no direction.
+        """
+        new, dropped = sort_proposals(proposed, known=self.names)
+        if self._closeness:
+            new, close = self._closeness.sort(new, known=self.names)
+            dropped += close
+        self.names += new
+        self.rounds.append({"read": len(proposed), "new": len(new)})
+        self.dropped += [(len(self.rounds), one) for one in dropped]
+        self.barren = 0 if new else self.barren + 1
 
 
 def general_names(names: Sequence[str]) -> dict[str, str]:
