@@ -1,8 +1,9 @@
 """The stage that has a language model list the classes, where nobody knows their names."""
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,17 +46,17 @@ def propose(
 ) -> dict[str, Any]:
     """Have names listed until there are ``count`` different ones, and write them, one a line.
 
-    The model is asked in rounds, and told what is there already. Each reply is on disk, in ``<out>.rounds.jsonl``, before
-    the next is asked for; the same command goes on from there, and a larger count tops up. Names that are the same by
-    letters and digits, article and plural, or that the teacher's text tower can hardly tell apart, are taken once. Beside
-    the names, ``<out>.json`` says how they came to be.
+    The model is asked in rounds, and told what is there already. Each reply is on disk, in ``names.rounds.jsonl`` for
+    ``names.txt``, before the next is asked for; the same command goes on from there, and a larger count tops up. Names
+    that are the same by letters and digits but for article and plural, or that the teacher's text tower can hardly tell
+    apart, are taken once. Beside the names, ``names.json`` says how they came to be.
 
     Args:
         out: The text file to write.
         count: How many names, at least 2.
         config: Settings; ``llm.domain`` says of what.
-        least_cosine: From which cosine on two names are one; above 1 they are compared by letters alone, and no teacher is
-            loaded.
+        least_cosine: From which cosine on two names are one; above 1 they are compared by letters alone, and no teacher
+            is loaded.
         progress: Told of each round.
 
     Returns:
@@ -76,7 +77,7 @@ def propose(
     key = find_key(Path(config.llm.key_file) if config.llm.key_file else None)
     closeness, compared = _closeness(config, least_cosine, progress)
     meter = Meter(price_in=config.llm.price_in, price_out=config.llm.price_out, budget=config.llm.budget)
-    with Journal(_journal_path(out)) as journal:
+    with _opened(_journal_path(out)) as journal:
         roll = _replay(journal, prompt=prompt, config=config, closeness=closeness)
         stopped = asyncio.run(
             _ask(roll, journal, count=count, prompt=prompt, config=config, key=key, meter=meter, progress=progress)
@@ -190,6 +191,8 @@ async def _ask_once(
     """Ask for names, keep the reply, and only then look at it."""
     asked = _round_size(missing, roll.barren)
     reply = await chat.ask(prompt.messages(asked, known=roll.names[-MOST_KNOWN:]), max_tokens=config.llm.max_tokens)
+    if not journal.records:
+        journal.append({"kind": KIND, "schema": 1, **_asked(prompt, config)})
     journal.append(
         {
             "asked": asked,
@@ -266,8 +269,8 @@ def _rounds(
     odd = next((name for name, value in asked.items() if head.get(name) != value), None)
     if odd is not None:
         raise TextError(
-            f"{where}: its rounds were asked with the {odd} {head.get(odd)!r}, not {asked[odd]!r}; choose another --out, "
-            "or remove it to begin anew"
+            f"{where}: its rounds were asked with the {odd} {head.get(odd)!r}, not {asked[odd]!r}; choose another "
+            "--out, or remove it to begin anew"
         )
     return rounds
 
@@ -277,9 +280,18 @@ def _replay(journal: Journal, *, prompt: ProposePrompt, config: Config, closenes
     roll = Roll(closeness)
     for record in _rounds(journal.records, prompt=prompt, config=config, where=journal.path):
         roll.add(read_proposals(record["text"], complete=record["complete"]))
-    if not journal.records:
-        journal.append({"kind": KIND, "schema": 1, **_asked(prompt, config)})
     return roll
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Journal]:
+    """Open a journal; leave no empty one behind."""
+    with Journal(path) as journal:
+        try:
+            yield journal
+        finally:
+            if not journal.records:
+                path.unlink(missing_ok=True)
 
 
 def _journal_path(out: Path) -> Path:
@@ -319,7 +331,7 @@ def _tell(facts: Mapping[str, Any], progress: Progress) -> None:
     if facts["general"]:
         general, special = next(iter(facts["general"].items()))
         progress.note(
-            f"{len(facts['general'])} names may be groups of others, such as {general!r} beside {special!r}; they are kept"
+            f"{len(facts['general'])} names may be groups of others, such as {general!r} beside {special!r}; they stay"
         )
 
 

@@ -38,7 +38,7 @@ _EXPLAINING: Final = re.compile(r"(?:an?|the|with|which|that|its?|also|known|fou
 """How what follows a name after a comma begins if it is no other name: "Wren, a small brown bird"."""
 _JOINED: Final = re.compile(r"(?:and|or|&)\s", re.IGNORECASE)
 _AROUND: Final = " \"'`*_~.,;\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
-_NEVER_IN_NAMES: Final = frozenset('{}[]<>|\\"')
+_NEVER_IN_NAMES: Final = frozenset('{}[]<>|\\"?!')
 _FORMULA: Final = ("=", "+", "-", "@")
 _LEAST_IN_GROUP: Final = 3
 _TITLES: Final = frozenset({"name", "names", "commonname", "species", "class"})
@@ -308,7 +308,7 @@ def _clean(item: str) -> str:
     name = " ".join(name.split())
     if stopped or len(name) > MOST_LETTERS or len(name.split()) > MOST_WORDS or not name.isprintable():
         return ""
-    if name.endswith(("!", "?", ":")) or name.startswith(_FORMULA) or _NEVER_IN_NAMES & set(name) or is_remark(name):
+    if name.endswith(":") or name.startswith(_FORMULA) or _NEVER_IN_NAMES & set(name) or is_remark(name):
         return ""
     key = name_key(name)
     return "" if not key or name.isdecimal() or key in _TITLES else name
