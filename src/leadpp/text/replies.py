@@ -120,6 +120,13 @@ def check_description(
     return " ".join(clean.split()), ""
 
 
+def failed_rules(text: str, *, name: str, others: Sequence[str], min_words: int, max_words: int) -> list[str]:
+    """Return the names of all rules that a reply breaks, to measure them; see :func:`check_description`."""
+    wanted = _Wanted(name=name, others=others, min_words=min_words, max_words=max_words)
+    clean = clean_reply(text, name=name)
+    return [rule for rule, check in RULES.items() if check(clean, wanted)]
+
+
 def clean_reply(text: str, *, name: str) -> str:
     """Take away what stands round a description; lines and paragraphs stay."""
     text = unicodedata.normalize("NFC", without_thoughts(text)).translate(_DROPPED)
