@@ -106,13 +106,18 @@ def faults(ground: Ground) -> list[str]:
             found = ground.describe(Path(folder), server, [name], timeout_s=1.0, attempts=3)
             seconds, often = time.perf_counter() - began, len(server.asked)
         well = f"{often}, {seconds:.1f}" if "error" not in found else "stops at once" if often == 1 else "–"
-        with tempfile.TemporaryDirectory() as folder, LLMServer(answer=lambda asked, told=told: told) as server:
+        with tempfile.TemporaryDirectory() as folder, LLMServer(answer=partial(_always, told)) as server:
             found = ground.describe(Path(folder), server, [name], timeout_s=1.0, attempts=3, retries=1)
             said = found["error"].replace(server.url, "URL").replace("|", "¦")
             listed = _LISTED.search(said)
             said = f"listed: {listed[1]}" if listed else said
         lines.append(f"| {fault} | {well} | {len(server.asked)} | {said} |")
     return lines
+
+
+def _always(told: Told, asked: Asked) -> Told:
+    del asked
+    return told
 
 
 def crowd() -> str:
@@ -202,8 +207,8 @@ def write_page(ground: Ground, options: argparse.Namespace) -> str:
         crowd(),
         f"## Tokens of {len(ground.texts)} classes, one description each and three",
         "Tokens by CLIP's vocabulary. The shipped prompt, 50 to 85 words; replies that the rules refuse are asked for "
-        "again, up to three times, and counted. A further description has the earlier ones in its prompt. Prices are an "
-        "example, of a million tokens in and out.",
+        "again, up to three times, and counted. A further description has the earlier ones in its prompt. Prices are "
+        "of a million tokens in and out, and an example.",
         "\n".join(tokens(ground, prices=(options.prices[0], options.prices[1]))),
     ]
     return "\n\n".join(parts) + "\n"
