@@ -107,7 +107,7 @@ def _csv_pairs(path: Path, words: str, notify: Callable[[str], None]) -> list[_P
 
 
 def delimiter_of(words: str) -> str:
-    """Return what ends the first cell of a CSV; some spreadsheets write semicolons where the comma is a decimal sign."""
+    """Return what ends the first cell of a CSV: a semicolon from spreadsheets that write decimals with a comma."""
     first = _FIRST_CELL.match(words.lstrip())
     return first[1] if first else ","
 

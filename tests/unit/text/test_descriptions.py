@@ -24,7 +24,7 @@ def _file(folder: Path, content: str | bytes, name: str = "texts.csv") -> Path:
         'description,family,class\n"Small, brown.",Troglodytidae,Wren\nBlack and white.,Alcidae,Auk\n',
         'id,name,text\n7,Wren,"Small, brown."\n3, Auk , Black and white. \n',
         "class name;description\nWren;Small, brown.\nAuk;Black and white.\n",
-        '\n"Wren" ;Small, brown.\nAuk;Black and white.\n',
+        '\n"Wren";Small, brown.\nAuk;Black and white.\n',
         "class name\tdescription\nWren\tSmall, brown.\nAuk\tBlack and white.\n",
     ],
     ids=[
