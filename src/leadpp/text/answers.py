@@ -7,13 +7,13 @@ import contextlib
 import email.utils
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from leadpp.errors import LLMError, UnansweredError
+from leadpp.text.replies import without_thoughts
 
 LONGEST_TEXT = 20_000
 """Characters of an answer that are kept."""
@@ -22,7 +22,6 @@ _WORDS = 240
 _NO_JSON = (ValueError, RecursionError)
 """What the parser raises; the second for brackets within brackets without end."""
 _PASSING = frozenset({408, 409, 425, 429})
-_THOUGHT = re.compile(r"\A\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 
 
 class PassingError(Exception):
@@ -131,7 +130,8 @@ def read_completion(answer: Answer, *, where: str, scrub: Callable[[str], str]) 
     if choice is None or text is None:
         said = server_words(answer.body, scrub)
         raise PassingError(f"{where} answers with JSON that is no chat completion{said}", taken_on=True)
-    spoken = scrub(_THOUGHT.sub("", text).strip())
+    whole = text.encode(errors="replace").decode()  # JSON can hold halves of letters, which no file can
+    spoken = scrub(without_thoughts(whole).strip())
     usage = content.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return Completion(

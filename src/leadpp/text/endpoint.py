@@ -114,7 +114,7 @@ class Endpoint:
             raise PassingError(f"{self.where} broke off its answer ({reason})", taken_on=True) from error
 
     async def _send(self, method: str, path: str, body: Mapping[str, object] | None) -> Answer:
-        content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        content = None if body is None else json.dumps(body).encode()
         kind = {} if body is None else {"Content-Type": "application/json"}
         async with self._client.stream(method, self.where + path, content=content, headers=kind) as response:
             read = bytearray()

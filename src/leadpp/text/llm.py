@@ -120,7 +120,7 @@ class PatientChat:
         self._retries, self._backoff_s = retries, backoff_s
         self._numbers = itertools.count()
         self._quiet_until = 0.0
-        self._heard = False
+        self._heard = self._guessed = False
 
     async def ask(self, messages: Sequence[Message], *, max_tokens: int) -> Reply:
         """Send a conversation and return what comes next in it; see :meth:`~leadpp.text.chat.Chat.ask`."""
@@ -148,7 +148,7 @@ class PatientChat:
             raise LLMError(f"{error.words} and wants to be left alone for {error.wait_s:,.0f} s; try again then")
         if attempt == self._retries:
             again = f", {attempt + 1} times" if attempt else ""
-            raise UnansweredError(f"{error.words}{again}; run the same command again later")
+            raise UnansweredError(f"{error.words}{again}")
         backoff = min(_LONGEST_BACKOFF_S, self._backoff_s * 2**attempt)
         wait = backoff * (0.5 + draw / 2) if error.wait_s is None else error.wait_s + self._backoff_s * draw / 10
         if error.crowded:
@@ -193,7 +193,11 @@ class PatientChat:
                 self._heard |= not (isinstance(error, PassingError) and error.unreachable)
                 raise
             self._heard = True
-            return _settled(completion, messages, claim)
+            reply = _settled(completion, messages, claim)
+        if reply.estimated and not self._guessed:
+            self._guessed = True
+            self._notify("the server does not count tokens; their number is an estimate")
+        return reply
 
 
 def _settled(completion: "Completion", messages: Sequence[Message], claim: Claim) -> Reply:
