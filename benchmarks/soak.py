@@ -39,8 +39,9 @@ evaluate: {probe_views: 1, probe_epochs: 30, encoders: [student, frozen], kmeans
 _PROTOCOL = (
     "Settings: the drawn world of 4 species (48 training pictures), `--networks world`, float32 on the CPU, one "
     "reading process, batches of 8, 40 epochs of 6 steps, a moving average and a blended result, a checkpoint every "
-    "3 steps, the newest 3 kept. Compared are all weights, queues, the optimizer, how far the training was, and every line of "
-    "`metrics.jsonl` but times; of the other stages every file, byte for byte (of `evaluation.json` all but times)."
+    "3 steps, the newest 3 kept. Compared are all weights, queues, the optimizer, how far the training was, and every "
+    "line of `metrics.jsonl` but times; of the other stages every file, byte for byte (of `evaluation.json` all but "
+    "times)."
 )
 
 
@@ -89,22 +90,24 @@ def run_through(ground: Ground, run: Path, stages: Sequence[str]) -> dict[str, f
     took = {}
     for stage in stages:
         started = time.monotonic()
-        subprocess.run(ground.command(stage, run), check=True, capture_output=True)
+        _finish(ground.command(stage, run))
         took[stage] = time.monotonic() - started
     return took
 
 
-def soak_training(ground: Ground, run: Path, straight: Path, *, kills: int, chance: random.Random) -> Outcome:
-    """Kill a training again and again, let it end, and compare it with the one without a break."""
+def soak_training(
+    ground: Ground, run: Path, straight: Path, *, kills: int, chance: random.Random, within_s: float = 3.0
+) -> Outcome:
+    """Kill a training again and again, each time so soon, let it end, and compare it with the one without a break."""
     found = Outcome(stage="train")
     for number in range(kills):
         moment = MOMENTS[number % len(MOMENTS)]
-        kill = kill_once(ground.command("train", run), run, moment=moment, within_s=3.0, chance=chance)
+        kill = kill_once(ground.command("train", run), run, moment=moment, within_s=within_s, chance=chance)
         if kill is None:
             raise SystemExit(f"the training ended before kill {number + 1}; give it more epochs")
         found.kills.append(kill)
         print(f"train, kill {number + 1}: {kill}", flush=True)
-    subprocess.run(ground.command("train", run), check=True, capture_output=True)
+    _finish(ground.command("train", run))
     words = [sys.executable, "-m", "leadpp", "compare", str(straight), str(run), "--json"]
     parts = json.loads(subprocess.run(words, capture_output=True, check=False).stdout)["parts"]
     found.differences = [f"{name}: {part['first']}" for name, part in parts.items() if not part["identical"]]
@@ -125,9 +128,15 @@ def soak_stage(
             words = [sys.executable, "-m", "leadpp", "verify", str(run)]
             found.taken_for_whole += subprocess.run(words, capture_output=True, check=False).returncode != 0
         print(f"{stage}, kill {number + 1}: {kill}", flush=True)
-    subprocess.run(ground.command(stage, run), check=True, capture_output=True)
+    _finish(ground.command(stage, run))
     found.differences = sorted(different_files(run, straight, stage))
     return found
+
+
+def _finish(command: list[str]) -> None:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr}")
 
 
 def kill_once(command: list[str], run: Path, *, moment: str, within_s: float, chance: random.Random) -> Kill | None:
@@ -198,7 +207,7 @@ def without_times(value: Any) -> Any:  # noqa: ANN401 - any JSON
 def draw(folder: Path) -> Ground:
     """Draw a world and write the settings."""
     words = [sys.executable, "-m", "leadpp", "world", str(folder / "world"), *_WORLD]
-    subprocess.run(words, check=True, capture_output=True)
+    _finish(words)
     (folder / "settings.yaml").write_text(_SETTINGS, encoding="utf-8")
     given = ("--descriptions", str(folder / "world" / "descriptions.csv"))
     return Ground(data=folder / "world", settings=folder / "settings.yaml", given=given)
