@@ -19,6 +19,9 @@ from leadpp.io.artifacts import append_bytes, append_line, write_text
 
 Figures = dict[str, float]
 
+TIMES = frozenset({"seconds", "images_per_s", "data_wait"})
+"""What is told that depends on the machine and its load, and not on the training."""
+
 _RANK_ROWS = 1024
 
 

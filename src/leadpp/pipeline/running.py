@@ -21,6 +21,7 @@ from leadpp.io.lock import exclusive
 from leadpp.pipeline.fingerprints import fingerprint, sees_objects
 from leadpp.pipeline.job import STAGES, Job, Texts
 from leadpp.pipeline.memory import Memory
+from leadpp.pipeline.origin import origin_of, sources_of
 
 _OUTPUTS = {
     "localize": ("localizer.safetensors", "boxes.parquet", "indicators.safetensors"),
@@ -30,6 +31,8 @@ _OUTPUTS = {
     "report": ("report.html",),
 }
 _UNLABELLED_OUTPUTS = _OUTPUTS | {"evaluate": ("photographs.csv", "embeddings")}
+_BESIDE = {"train": ("metrics.jsonl",)}
+"""What a stage writes besides, and could be done without."""
 _TEXT_ROLES = ("names", "descriptions", "prototypes")
 
 
@@ -202,6 +205,7 @@ def _run_stage(job: Job, index: ImageIndex, name: str, *, heading: str) -> Any: 
         job.progress.note(f"{heading}: unchanged, skipped")
         return known["summary"] if name != "report" else known["summary"] | {"report": str(job.run / "report.html")}
     job.progress.note(heading)
+    made_from = sources_of(job, index, name)
     before = _stamps(job.run, outputs)
     memory.forget(name)
     started = time.monotonic()
@@ -212,7 +216,8 @@ def _run_stage(job: Job, index: ImageIndex, name: str, *, heading: str) -> Any: 
             memory.restore(name, known)
         raise
     seconds = time.monotonic() - started
-    memory.remember(name, fingerprint=now, seconds=seconds, summary=summary)
+    origin = origin_of(job.run, (*outputs, *_BESIDE.get(name, ())), made_from=made_from)
+    memory.remember(name, fingerprint=now, seconds=seconds, summary=summary, origin=origin)
     if name == "prototypes":
         memory.keep(job.texts.given(), instead_of=_TEXT_ROLES)
     job.progress.note(f"{heading}: done in {seconds:.1f} s")
