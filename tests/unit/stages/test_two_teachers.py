@@ -102,7 +102,7 @@ class StopAfterOne(SilentProgress):
 
 
 def test_a_training_that_was_killed_goes_on_to_the_same_weights(world: World, trained: World) -> None:
-    often = dataclasses.replace(world.config, checkpoint=CheckpointConfig(every=1))
+    often = dataclasses.replace(world.config, checkpoint=CheckpointConfig(every="1epochs"))
     with pytest.raises(KeyboardInterrupt):
         train(index=world.index, run=world.run, config=often, progress=StopAfterOne())
     assert not (world.run / "checkpoints" / "epoch-0002.safetensors").exists()
