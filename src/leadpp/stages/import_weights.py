@@ -11,8 +11,9 @@ from leadpp.engine.runtime import Progress, SilentProgress
 from leadpp.errors import ArtifactError
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import file_digest, make_folder, replacing_folder, write_json, write_tensors, write_text
-from leadpp.io.checkpoint import checkpoint_path, keep_newest, load_exactly, save_checkpoint
+from leadpp.io.checkpoint import load_exactly, save_checkpoint
 from leadpp.io.foreign import ForeignCheckpoint, read_foreign
+from leadpp.io.ledger import checkpoint_path, keep_newest
 from leadpp.models.backbone import create_backbone
 from leadpp.models.foreign import ForeignKind, ForeignWeights, sort_weights, timm_config
 from leadpp.models.student import Student

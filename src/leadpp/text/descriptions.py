@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 from leadpp.errors import TextError
 from leadpp.io.artifacts import write_text
-from leadpp.io.sheets import guard_cell, unguard_cell
+from leadpp.io.cells import original, table_text
 from leadpp.text.names import check_distinct, name_key, read_words
 
 HEADER = ("class name", "description")
 _NAME_TITLES = frozenset({"classname", "class", "classes", "name", "names", "label", "category", "species"})
 _TEXT_TITLES = frozenset({"description", "descriptions", "text", "texts", "caption", "prompt"})
+_FIRST_CELL = re.compile(r'(?:"(?:[^"]|"")*"|[^",;\t\n]*)([,;\t])')
 
 _JSON_NAMES = ("class", "name")
 _JSON_TEXTS = ("text", "description")
@@ -67,7 +69,7 @@ def read_descriptions(path: Path, *, notify: Callable[[str], None] = _say_nothin
 def write_descriptions(path: Path, descriptions: Mapping[str, tuple[str, ...]]) -> None:
     """Write a CSV of ``class name,description``, one row a text, that :func:`read_descriptions` reads back.
 
-    A cell that a spreadsheet would run gets an apostrophe in front, which the reader takes off.
+    Cells that a spreadsheet would take for a formula have an apostrophe in front, which reading takes away.
 
     Args:
         path: The file to write.
@@ -76,18 +78,15 @@ def write_descriptions(path: Path, descriptions: Mapping[str, tuple[str, ...]]) 
     Raises:
         ArtifactError: The disk refused.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows((guard_cell(name), guard_cell(text)) for name, texts in descriptions.items() for text in texts)
-    write_text(path, buffer.getvalue())
+    rows = ((name, text) for name, texts in descriptions.items() for text in texts)
+    write_text(path, table_text(HEADER, rows))
 
 
 _Pair = tuple[str, str, str]  # where it stands, class name, description
 
 
 def _csv_pairs(path: Path, words: str, notify: Callable[[str], None]) -> list[_Pair]:
-    reader = csv.reader(io.StringIO(words, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(words, newline=""), strict=True, delimiter=delimiter_of(words))
     try:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
@@ -103,11 +102,14 @@ def _csv_pairs(path: Path, words: str, notify: Callable[[str], None]) -> list[_P
     untitled = [row[layout.name].strip() for _, row in rows if layout.spare(row)]
     if untitled:
         notify(f"{path}: {len(untitled)} texts in a column without a title are left out, first of {untitled[0]!r}")
-    return [(f"line {line}", _words_of(row[layout.name]), _words_of(row[layout.text])) for line, row in rows]
+    cells = [(line, row[layout.name].strip(), row[layout.text].strip()) for line, row in rows]
+    return [(f"line {line}", original(name), original(text)) for line, name, text in cells]
 
 
-def _words_of(cell: str) -> str:
-    return unguard_cell(cell.strip()).strip()
+def delimiter_of(words: str) -> str:
+    """Return what ends the first cell of a CSV: a semicolon from spreadsheets that write decimals with a comma."""
+    first = _FIRST_CELL.match(words.lstrip())
+    return first[1] if first else ","
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

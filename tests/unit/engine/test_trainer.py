@@ -11,21 +11,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from leadpp.engine.lessons import Lessons, Space
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.runtime import SilentProgress
-from leadpp.engine.step import Lessons, StepPlan
+from leadpp.engine.step import StepPlan
 from leadpp.engine.trainer import Monitor, Trainer
 from leadpp.engine.waiting import Reading
 from leadpp.errors import CheckpointError, LeadppError
 from leadpp.functional.objective import Objective
 from leadpp.functional.schedule import learning_rate
 from leadpp.io.artifacts import write_tensors
-from leadpp.io.checkpoint import keep_newest, newest_checkpoint, read_checkpoint
+from leadpp.io.checkpoint import read_checkpoint
+from leadpp.io.ledger import keep_newest, newest_checkpoint
 from leadpp.models.student import Student
 from tests.progress import WatchedProgress
 from tests.unit.tiny import TinyTeacher, tiny_learner, tiny_prototypes, tiny_views
 
 FULL = Objective(distillation_temperature=0.5)
+SPACE = Space(teacher=TinyTeacher(), prototypes=tiny_prototypes())
 MOCO = Objective(global_object=0, object_object=0, alignment=0, distillation=0, contrast_weighting="one")
 LOOP = LoopPlan(epochs=4, batch_size=4, learning_rate=0.1, checkpoint_every=2, checkpoint_keep=2)
 
@@ -36,8 +39,8 @@ class TinyBatches:
 
     batches_per_epoch: int = 2
 
-    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
-        for batch in range(self.batches_per_epoch):
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[dict[str, Tensor]]:
+        for batch in range(first, self.batches_per_epoch):
             yield dict(tiny_views(place=10 * epoch + batch).items())
 
 
@@ -48,8 +51,8 @@ class Interrupted:
     at_epoch: int
     batches_per_epoch: int = 2
 
-    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
-        for number, batch in enumerate(TinyBatches().epoch(epoch)):
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[dict[str, Tensor]]:
+        for number, batch in enumerate(TinyBatches().epoch(epoch, first=first), start=first):
             if epoch == self.at_epoch and number == 1:
                 raise KeyboardInterrupt
             yield batch
@@ -71,7 +74,7 @@ def trainer_of(
         objective=objective,
         order=StepPlan(key_momentum=0.9),
         loop=loop,
-        lessons=Lessons(teacher=TinyTeacher(), prototypes=tiny_prototypes()) if objective.asks_teacher() else None,
+        lessons=Lessons((SPACE,)) if objective.asks_teacher() else None,
         run=run,
         metadata={"backbone": "tiny", "seed": 1} if metadata is None else metadata,
         progress=progress or SilentProgress(),
@@ -451,8 +454,8 @@ class SlowBatches:
 
     batches_per_epoch: int = 30
 
-    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
-        for batch in TinyBatches(self.batches_per_epoch).epoch(epoch):
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[dict[str, Tensor]]:
+        for batch in TinyBatches(self.batches_per_epoch).epoch(epoch, first=first):
             time.sleep(0.005)
             yield batch
 

@@ -17,7 +17,7 @@ from leadpp.errors import ArtifactError, CheckpointError
 from leadpp.functional.objective import Objective
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import file_digest, read_json
-from leadpp.io.checkpoint import newest_checkpoint
+from leadpp.io.ledger import newest_checkpoint
 from leadpp.models.backbone import create_backbone
 from leadpp.stages.import_weights import TextSpace, import_weights
 from tests.unit.foreign import KEYS, Momentum, feature_map, foreign_network, normalized, state_of

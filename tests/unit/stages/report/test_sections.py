@@ -314,7 +314,7 @@ def test_entropy_tells_the_weights_of_the_run(material: Material) -> None:
 
 def test_a_teacher_of_another_width_than_the_prototypes_is_told(run: Path, material: Material) -> None:
     write_prototypes(run / "prototypes.safetensors", Prototypes(vectors=torch.eye(4)[:3]))
-    with pytest.raises(Absent, match="6 columns, the prototypes 4"):
+    with pytest.raises(Absent, match="embedding is 6 wide and the prototypes are 4: evaluate and"):
         teacher.entropy(material)
 
 
@@ -327,6 +327,13 @@ def test_words_list_texts_and_the_nearest_prototypes(run: Path, material: Materi
     assert words["averaged"]
     assert [name for name, _ in words["rows"][0]["near"]] == ["bee & wasp", EVIL]
     assert words["facts"] == {"model": "tiny"}
+
+
+def test_words_tell_what_was_mixed_and_shortened(run: Path, index: ImageIndex) -> None:
+    mixed = Prototypes(vectors=torch.eye(3), names=CLASSES, long_text="summary", template="a {}|{}", names_share=0.25)
+    write_prototypes(run / "prototypes.safetensors", mixed)
+    facts = teacher.words(Material(index=index, run=run, config=CONFIG))["facts"]
+    assert facts == {"sentences around names": "a {}|{}", "share of names": "0.25", "long texts": "summary"}
 
 
 def test_prototypes_without_names_and_texts_are_numbered(run: Path, index: ImageIndex) -> None:
@@ -346,7 +353,12 @@ def test_settings_mark_what_differs_from_the_defaults(material: Material) -> Non
     assert train["epochs"] == ("7", True)
     assert train["batch_size"] == ("64", False)
     assert {name: value for name, value, _ in shown["groups"]["evaluate"]}["sets"] == "whole, crop"
-    assert set(shown["groups"]) == {f.name for f in dataclasses.fields(Config)} - {"preset", "networks", "seed"}
+    assert set(shown["groups"]) == {f.name for f in dataclasses.fields(Config)} - {
+        "preset",
+        "networks",
+        "seed",
+        "llm",
+    }
 
 
 def test_the_environment_is_flat(material: Material) -> None:
