@@ -96,8 +96,10 @@ def disturbed_teacher(folder: Path, *, noise: float, sureness: float) -> str:
 
 
 def answers_table(world: Path, seconds: Mapping[str, str]) -> Iterator[str]:
-    """Yield what two teachers name right together on all true crops, by the rule that weighs them."""
-    yield "## What they answer together: share of the photographs named right, on true crops"
+    """Yield what two teachers say together of all true crops, by the rule that weighs them."""
+    yield "## What they answer together, on true crops"
+    yield ""
+    yield "Percent named right, and in brackets the mean surprise at the true name, in nats."
     yield ""
     yield f"| second teacher | first alone | second alone | {' | '.join(RULES)} |"
     yield "|---" * (3 + len(RULES)) + "|"
@@ -107,8 +109,8 @@ def answers_table(world: Path, seconds: Mapping[str, str]) -> Iterator[str]:
     for name, model in seconds.items():
         second = answers_of(model, index, world)
         mixtures = [weigh([first, second], rule) for rule in RULES.values()]
-        shares = [f"{accuracy(answer, labels):.1f}" for answer in (first, second, *mixtures)]
-        yield f"| {name} | {' | '.join(shares)} |"
+        cells = [f"{accuracy(one, labels):.1f} ({surprise(one, labels):.2f})" for one in (first, second, *mixtures)]
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 def answers_of(model: str, index: ImageIndex, world: Path) -> Distribution:
@@ -133,6 +135,10 @@ def weigh(answers: Sequence[Distribution], rule: Callable[[Tensor], Tensor]) -> 
 
 def accuracy(answer: Distribution, labels: Tensor) -> float:
     return 100 * (answer.log_probs.argmax(dim=1) == labels).double().mean().item()
+
+
+def surprise(answer: Distribution, labels: Tensor) -> float:
+    return -answer.log_probs.double().gather(1, labels[:, None]).mean().item()
 
 
 def students_table(world: Path, seconds: Mapping[str, str], *, work: Path, epochs: int) -> Iterator[str]:
