@@ -99,6 +99,10 @@ def test_certain_answers_belong_to_the_last_bin() -> None:
     assert found.error == pytest.approx((0.97 + 1 - 1) / 3)
 
 
+def test_a_confidence_on_a_border_belongs_to_the_upper_bin() -> None:
+    assert reliability(torch.tensor([0.5]), torch.tensor([True]), bins=2).counts.tolist() == [0, 1]
+
+
 def test_answers_that_are_right_as_often_as_they_say_have_no_error() -> None:
     confidence = torch.tensor([0.75] * 4 + [0.5] * 2)
     right = torch.tensor([True, True, True, False, True, False])
