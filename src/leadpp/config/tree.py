@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from leadpp.config.learning import CheckpointConfig, LossConfig, StudentConfig, TrainConfig
-from leadpp.config.outcome import EvaluateConfig, ReportConfig
+from leadpp.config.outcome import EvaluateConfig, NameConfig, ReportConfig
 from leadpp.config.photographs import AugmentConfig, InputConfig, LocalizeConfig
 from leadpp.config.requirement import require
 from leadpp.config.words import TeacherConfig, TextConfig
@@ -17,6 +17,7 @@ __all__ = [
     "InputConfig",
     "LocalizeConfig",
     "LossConfig",
+    "NameConfig",
     "Networks",
     "Preset",
     "ReportConfig",
@@ -63,6 +64,8 @@ class Config:
     """How features are measured."""
     report: ReportConfig = field(default_factory=ReportConfig)
     """What the report shows."""
+    name: NameConfig = field(default_factory=NameConfig)
+    """How photographs are named."""
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, f"seed must be 0 or more, got {self.seed}")

@@ -137,12 +137,12 @@ def coverage_curve(confidence: Tensor, right: Tensor) -> CoverageCurve:
     """
     order = confidence.argsort(descending=True, stable=True)
     ranked, hits = confidence[order].cpu(), right[order].double().cpu()
-    _, groups, sizes = ranked.unique_consecutive(return_inverse=True, return_counts=True)
-    shares = groups.bincount(weights=hits) / sizes
+    starts = torch.ones(len(hits), dtype=torch.bool)
+    starts[1:] = ranked[1:] != ranked[:-1]
+    groups = starts.cumsum(dim=0) - 1  # of equally confident answers
+    shares = groups.bincount(weights=hits) / groups.bincount()
     kept = torch.arange(1, len(hits) + 1, dtype=torch.float64)
-    cuts = torch.ones(len(hits), dtype=torch.bool)
-    cuts[:-1] = ranked[:-1] != ranked[1:]
-    return CoverageCurve(accuracy=shares[groups].cumsum(dim=0) / kept, cuts=cuts)
+    return CoverageCurve(accuracy=shares[groups].cumsum(dim=0) / kept, cuts=starts.roll(-1))
 
 
 def semantic_accuracy(given: Tensor, true: Tensor) -> float:

@@ -105,7 +105,7 @@ def _evaluate(job: Job, index: ImageIndex) -> dict[str, object]:
         "weights": _network(job.config.student.backbone),
         "teacher": _teacher(job.config) if job.has_prototypes or job.config.teacher.use == "yes" else None,
         "inputs": {path.name: _file(path) for path in inputs},
-        "naming": None if index.labelled else job.config.loss.distillation_temperature,
+        "naming": [job.config.loss.distillation_temperature, job.config.name.fit_images],
     }
 
 

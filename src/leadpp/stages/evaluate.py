@@ -22,13 +22,14 @@ from leadpp.engine.encoders import (
     student_encoder,
     teacher_encoder,
 )
+from leadpp.engine.exam import Exam, examine_names
 from leadpp.engine.features import FeatureBank, save_features, save_order
 from leadpp.engine.measures import MeasureSettings, evaluate_features, naming_accuracy
 from leadpp.engine.probe import ProbeSettings
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
 from leadpp.errors import DataError
 from leadpp.io.artifacts import write_json
-from leadpp.models.teacher import load_teacher
+from leadpp.models.teacher import Teacher, load_teacher
 from leadpp.text.names import match_names
 from leadpp.text.prototypes import read_prototypes
 
@@ -56,14 +57,21 @@ def evaluate(*, index: ImageIndex, run: Path, config: Config, progress: Progress
     Returns:
         One object per encoder, feature and set, the student's first: ``encoder``, ``feature``, ``set``, the figures of
         :func:`~leadpp.engine.measures.evaluate_features`, ``naming_student`` and ``naming_teacher`` where class
-        prototypes are known and the network learnt with them, ``counts`` and ``protocol``.
+        prototypes are known and the network learnt with them, ``counts`` and ``protocol``; where prototypes have names
+        also the figures of :func:`~leadpp.engine.naming.naming_figures`. What a page shows of the names besides, and
+        which knowledge went into them, is in the file alone, under ``names``.
 
     Raises:
         DataError: There are no labels, no test or training photographs, one class, or nothing to evaluate.
         LeadppError: Anything else that the user can mend.
     """
     job = _prepare(index, run, config, progress or SilentProgress())
-    rows = [row for encoder in _encoders(job) for row in _encoder_rows(job, encoder)]
+    rows: list[dict[str, Any]] = []
+    namers: dict[str, Teacher | None] = {}
+    for encoder in _encoders(job):
+        rows += _encoder_rows(job, encoder)
+        if encoder.names_classes:
+            namers[encoder.name] = encoder.teacher
     if not rows:
         raise DataError(
             f"{run}: nothing to evaluate: evaluate.encoders names {', '.join(config.evaluate.encoders)}, and the run "
@@ -73,7 +81,8 @@ def evaluate(*, index: ImageIndex, run: Path, config: Config, progress: Progress
     for row in rows:
         if row["encoder"] == "student" and row["set"] in by_teacher:
             row["naming_teacher"] = by_teacher[row["set"]]
-    write_json(run / "evaluation.json", {"rows": rows}, kind="evaluation")
+    names = _examine_names(job, rows, namers)
+    write_json(run / "evaluation.json", {"rows": rows, **({"names": names} if names else {})}, kind="evaluation")
     return rows
 
 
@@ -284,6 +293,29 @@ def _naming(job: _Job, encoder: Encoder, embeddings: Tensor | None) -> dict[str,
         return {}
     accuracy = naming_accuracy(embeddings, job.prototypes, job.parts["test"].labels)
     return {f"naming_{encoder.name}": accuracy}
+
+
+def _examine_names(job: _Job, rows: list[dict[str, Any]], namers: Mapping[str, Teacher | None]) -> dict[str, Any]:
+    """Measure the names that student and teacher give; nothing where the prototypes have none."""
+    path, config = job.run / "prototypes.safetensors", job.config
+    known = read_prototypes(path) if namers and config.teacher.use != "no" and path.exists() else None
+    if known is None or known.names is None:
+        return {}
+    exam = Exam(
+        run=job.run,
+        namers=namers,
+        sets=job.sets,
+        labels=job.parts["test"].labels,
+        classes=job.index.classes,
+        prototypes=known,
+        match=config.text.match,
+        template=config.text.template,
+        usual=config.loss.distillation_temperature,
+        fit_images=config.name.fit_images,
+        seed=config.seed,
+        view=(config.input.size, config.evaluate.view),
+    )
+    return examine_names(exam, rows)
 
 
 def _measure_settings(job: _Job) -> MeasureSettings:
