@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from leadpp.config.tree import Config
 from leadpp.data.index import ImageIndex
+from leadpp.engine.pages import page_environment
 from leadpp.engine.runtime import Progress, SilentProgress
 from leadpp.errors import LeadppError
 from leadpp.io.artifacts import write_text
@@ -90,13 +89,7 @@ def _section(
 
 
 def _render(sections: list[Section], material: Material) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("leadpp.stages.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("leadpp.stages.report")
     config, index = material.config, material.index
     page = environment.get_template("page.html.j2")
     return page.render(
