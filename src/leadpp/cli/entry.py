@@ -70,6 +70,8 @@ def _after_interrupt(command: list[str]) -> str:
     """Say what there is after Ctrl-C, and how to go on."""
     if command == ["world"]:
         return "nothing was written, a world is written whole or not at all; run the same command to draw it"
+    if command == ["describe"]:
+        return "finished descriptions are kept; run the same command to go on"
     resume = "" if command == ["demo"] else ", a training with --resume"
     return f"finished stages are kept; run the same command to go on{resume}"
 

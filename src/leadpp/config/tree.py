@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from leadpp.config.language import LLMConfig
 from leadpp.config.learning import CheckpointConfig, LossConfig, StudentConfig, TrainConfig
 from leadpp.config.outcome import EvaluateConfig, NameConfig, ReportConfig
 from leadpp.config.photographs import AugmentConfig, InputConfig, LocalizeConfig
@@ -15,6 +16,7 @@ __all__ = [
     "Config",
     "EvaluateConfig",
     "InputConfig",
+    "LLMConfig",
     "LocalizeConfig",
     "LossConfig",
     "NameConfig",
@@ -50,6 +52,8 @@ class Config:
     """How the object is found."""
     text: TextConfig = field(default_factory=TextConfig)
     """How words become prototypes."""
+    llm: LLMConfig = field(default_factory=LLMConfig)
+    """The language model that writes words."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The frozen vision-language model."""
     student: StudentConfig = field(default_factory=StudentConfig)

@@ -29,6 +29,9 @@ _WITHOUT_EFFECT = {
 """Settings of a group that change no result."""
 
 
+_OUTSIDE_THE_REPORT = {"preset", "networks", "seed", "llm"}
+"""What makes no report another: names of settings, the seed, which every stage has, and who wrote the words."""
+
 _OF_TRAINING = {"teacher.view", "teacher.fit", "teacher.neighbours", "teacher.balance"}
 """Settings of the teacher that decide what is learnt from it, and not what it is."""
 
@@ -110,7 +113,7 @@ def _evaluate(job: Job, index: ImageIndex) -> dict[str, object]:
 
 
 def _report(job: Job, index: ImageIndex) -> dict[str, object]:
-    groups = [item.name for item in dataclasses.fields(job.config) if item.name not in ("preset", "networks", "seed")]
+    groups = [item.name for item in dataclasses.fields(job.config) if item.name not in _OUTSIDE_THE_REPORT]
     stages = {name: stage["fingerprint"] for name, stage in Memory(job.run).stages.items() if name != "report"}
     known = {"data": index.digest(), "settings": _settings(job.config, *groups), "stages": stages}
     return known | ({"beside": _file(job.run / COMPARISON)} if (job.run / COMPARISON).exists() else {})

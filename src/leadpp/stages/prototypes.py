@@ -14,6 +14,7 @@ from leadpp.text.descriptions import read_descriptions, write_descriptions
 from leadpp.text.encoding import EncodedTexts, average_texts, encode_texts, fill_template
 from leadpp.text.names import match_names, read_names
 from leadpp.text.prototypes import Prototypes, read_prototypes, read_reference_prototypes, write_prototypes
+from leadpp.text.provenance import read_provenance
 
 REFERENCE_SUFFIXES = (".pt", ".pth")
 
@@ -145,6 +146,8 @@ def _gather(
         if names is not None:
             raise TextError("give either names or descriptions, not both; descriptions hold the names")
         made = f"descriptions {descriptions.name} (BLAKE2b {file_digest(descriptions)})"
+        if origin := read_provenance(descriptions):
+            made = f"{made}, {origin}"
         return read_descriptions(descriptions, notify=progress.note), {"made": made, "template": None}
     if names is not None:
         known, origin = read_names(names), f"names {names.name} (BLAKE2b {file_digest(names)})"

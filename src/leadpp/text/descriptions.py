@@ -10,6 +10,7 @@ from typing import Any
 
 from leadpp.errors import TextError
 from leadpp.io.artifacts import write_text
+from leadpp.io.cells import original, table_text
 from leadpp.text.names import check_distinct, name_key, read_words
 
 HEADER = ("class name", "description")
@@ -66,6 +67,8 @@ def read_descriptions(path: Path, *, notify: Callable[[str], None] = _say_nothin
 def write_descriptions(path: Path, descriptions: Mapping[str, tuple[str, ...]]) -> None:
     """Write a CSV of ``class name,description``, one row a text, that :func:`read_descriptions` reads back.
 
+    Cells that a spreadsheet would take for a formula have an apostrophe in front, which reading takes away.
+
     Args:
         path: The file to write.
         descriptions: The texts of each class.
@@ -73,11 +76,8 @@ def write_descriptions(path: Path, descriptions: Mapping[str, tuple[str, ...]]) 
     Raises:
         ArtifactError: The disk refused.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows((name, text) for name, texts in descriptions.items() for text in texts)
-    write_text(path, buffer.getvalue())
+    rows = ((name, text) for name, texts in descriptions.items() for text in texts)
+    write_text(path, table_text(HEADER, rows))
 
 
 _Pair = tuple[str, str, str]  # where it stands, class name, description
@@ -100,7 +100,8 @@ def _csv_pairs(path: Path, words: str, notify: Callable[[str], None]) -> list[_P
     untitled = [row[layout.name].strip() for _, row in rows if layout.spare(row)]
     if untitled:
         notify(f"{path}: {len(untitled)} texts in a column without a title are left out, first of {untitled[0]!r}")
-    return [(f"line {line}", row[layout.name].strip(), row[layout.text].strip()) for line, row in rows]
+    cells = [(line, row[layout.name].strip(), row[layout.text].strip()) for line, row in rows]
+    return [(f"line {line}", original(name), original(text)) for line, name, text in cells]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -111,6 +111,12 @@ def test_dashes_and_underscores_are_the_same() -> None:
         ({"loss": {"alpha": -1}}, ["loss.alpha", "0 or more"]),
         ({"localize": {"threshold": 1.0}}, ["localize.threshold", "[0, 1)"]),
         ({"text": {"template": "a photo"}}, ["text.template", "{}"]),
+        ({"llm": {"min_words": 80}}, ["llm.min_words", "llm.max_words"]),
+        ({"llm": {"concurrency": 0}}, ["llm.concurrency", "at least 1"]),
+        ({"llm": {"temperature": -2}}, ["llm.temperature", "-1, got -2"]),
+        ({"llm": {"timeout_s": 0}}, ["llm.timeout_s", "above 0"]),
+        ({"llm": {"budget": 1.5}}, ["llm.budget", "llm.price_in"]),
+        ({"llm": {"key": "sk-x"}}, ["'llm.key'", "llm.key_file"]),
         ({"seed": -1}, ["seed"]),
     ],
 )
@@ -166,7 +172,7 @@ def test_every_setting_is_documented_and_has_a_default() -> None:
 
 def test_groups_are_those_promised() -> None:
     groups = {leaf.path[0] for leaf in option_fields() if len(leaf.path) > 1}
-    promised = "input augment localize text teacher student loss train checkpoint evaluate report"
+    promised = "input augment localize text llm teacher student loss train checkpoint evaluate report"
     assert groups == set(promised.split())
 
 

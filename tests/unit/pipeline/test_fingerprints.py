@@ -106,6 +106,7 @@ def changed(run: Path, change: Callable[[], tuple[Job, ImageIndex]]) -> set[str]
         ({"evaluate": {"probe_epochs": 3}}, {"evaluate", "report"}),
         ({"evaluate": {"chunk": 3}}, set()),
         ({"report": {"samples": 3}}, {"report"}),
+        ({"llm": {"model": "m", "base_url": "http://127.0.0.1:1/v1", "per_class": 3}}, set()),
     ],
 )
 def test_settings(run: Path, settings: dict[str, Any], expected: set[str]) -> None:

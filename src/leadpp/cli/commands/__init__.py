@@ -22,6 +22,9 @@ COMMANDS = {
     ),
     "prepare": Command("prepare", "turn a downloaded dataset or any folder into a prepared folder"),
     "world": Command("world", "draw a folder of imaginary birds, with true boxes, masks, attributes and descriptions"),
+    "describe": Command(
+        "describe", "turn class names into descriptions, by any language model behind an OpenAI-compatible server"
+    ),
     "localize": Command("stages", "find the object in every photograph"),
     "prototypes build": Command("stages", "turn names or descriptions into prototypes"),
     "train": Command("stages", "train the student"),

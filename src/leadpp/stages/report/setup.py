@@ -19,6 +19,8 @@ def settings(material: Material) -> dict[str, Any]:
     plain: dict[str, str] = {}
     groups: dict[str, list[tuple[str, str, bool]]] = {}
     for field in dataclasses.fields(Config):
+        if field.name == "llm":  # who wrote the words is told beside the words
+            continue
         value, usual = getattr(material.config, field.name), getattr(standard, field.name)
         if dataclasses.is_dataclass(value):
             pairs = {

@@ -70,7 +70,8 @@ def words(material: Material) -> dict[str, Any]:
         }
         for row in range(count)
     ]
-    known = {"model": prototypes.model, "made from": prototypes.made, "long texts": prototypes.long_text}
+    known = {"model": prototypes.model, "made from": prototypes.made, "template": prototypes.template}
+    known |= {"long texts": prototypes.long_text}
     return {
         "rows": rows,
         "facts": {name: value for name, value in known.items() if value},

@@ -1,0 +1,36 @@
+"""Cells of CSV files that no spreadsheet takes for a formula, and that are read back as they were."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+
+_FORMULA = re.compile("'*[=+\\-@\\t\\r\uff1d\uff0b\uff0d\uff20]")
+"""What a spreadsheet may run, in full width too, and whatever would be mistaken for the same with its mark."""
+
+
+def inert(text: str) -> str:
+    """Put an apostrophe, the spreadsheets' own mark of plain text, before what begins like a formula.
+
+    >>> inert("=1+1"), inert("a wing = a wing"), inert("'tis grey")
+    ("'=1+1", 'a wing = a wing', "'tis grey")
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def original(cell: str) -> str:
+    """Return the text of a cell that :func:`inert` wrote.
+
+    >>> original("'=1+1"), original("''=1+1"), original("'tis grey")
+    ('=1+1', "'=1+1", "'tis grey")
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a CSV of inert cells under titles."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([inert(cell) for cell in row] for row in rows)
+    return buffer.getvalue()
