@@ -62,7 +62,8 @@ def naming_figures(
     Returns:
         ``naming_cluster_accuracy``: of the names taken as cluster numbers, under the best one-to-one matching with the
         classes. With text vectors ``semantic_accuracy`` and ``semantic_chance``, what names drawn at random from the
-        list reach. Where names and classes are one list also ``naming_top5``, ``naming_ece`` and ``naming_ece_usual``
+        list reach. Where names and classes are one list also ``naming_accuracy``, ``naming_top5``, ``naming_ece`` and
+        ``naming_ece_usual``
         (expected calibration error at ``temperature`` and at ``usual``), ``naming_at_80`` and ``naming_at_50``
         (accuracy of the surest 80 and 50 %), ``naming_coverage_90`` (largest share that a threshold keeps at an
         accuracy of 90 %) and ``naming_aurc`` (area under the risk-coverage curve; less is better).
@@ -77,6 +78,7 @@ def naming_figures(
     loose = name_answers(embeddings, vocabulary.prototypes, temperature=usual).probs.amax(dim=1)
     curve = coverage_curve(confidence, right)
     return figures | {
+        "naming_accuracy": curve.accuracy_at(1.0),
         "naming_top5": top_k_accuracy(said.log_probs, true, k=5),
         "naming_ece": reliability(confidence, right).error,
         "naming_ece_usual": reliability(loose, right).error,

@@ -48,6 +48,7 @@ def test_figures_are_those_of_the_definitions() -> None:
         slow_calibration_error(confidence.tolist(), right.tolist(), bins=15), abs=1e-6
     )
     assert found["naming_aurc"] == pytest.approx(sum(risks) / 60)
+    assert found["naming_accuracy"] == pytest.approx(naming_accuracy(values, words.prototypes, LABELS))
     assert found["naming_at_50"] == pytest.approx(1 - risks[29])
     assert found["naming_coverage_90"] == pytest.approx(max(k for k, risk in enumerate(risks, 1) if risk <= 0.1) / 60)
     cosines = [float(words.name_vectors[g] @ words.name_vectors[t]) for g, t in zip(given, LABELS, strict=True)]  # type: ignore[index]

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from leadpp.errors import ArtifactError
 from leadpp.io.artifacts import read_json, write_table, write_text
-from leadpp.io.sheets import csv_text
+from leadpp.io.cells import plain, table_text
 
 NAMES = ("names.csv", "names.json", "names.parquet", "names.html")
 """What naming writes."""
@@ -47,7 +47,9 @@ def write_names_csv(path: Path, document: Mapping[str, Any]) -> None:
         ArtifactError: The disk refused.
     """
     header = _header(document)
-    write_text(path, csv_text(header, (list(row.values()) for row in _flat_rows(document, header))))
+    write_text(
+        path, table_text(header, ([plain(cell) for cell in row.values()] for row in _flat_rows(document, header)))
+    )
 
 
 def write_names_table(path: Path, document: Mapping[str, Any]) -> None:
