@@ -120,6 +120,13 @@ def check_description(
     return " ".join(clean.split()), ""
 
 
+def failed_rules(text: str, *, name: str, others: Sequence[str], min_words: int, max_words: int) -> list[str]:
+    """Return the names of all rules that a reply breaks, to measure them; see :func:`check_description`."""
+    wanted = _Wanted(name=name, others=others, min_words=min_words, max_words=max_words)
+    clean = clean_reply(text, name=name)
+    return [rule for rule, check in RULES.items() if check(clean, wanted)]
+
+
 def clean_reply(text: str, *, name: str) -> str:
     """Take away what stands round a description; lines and paragraphs stay."""
     text = unicodedata.normalize("NFC", without_thoughts(text)).translate(_DROPPED)
@@ -213,9 +220,19 @@ def _paragraphs(text: str, wanted: _Wanted) -> str:
 
 def _refusal(text: str, wanted: _Wanted) -> str:
     del wanted
+    found = _remark(text)
+    return f"it speaks to the asker ({found!r}) instead of describing" if found else ""
+
+
+def is_remark(text: str) -> bool:
+    """Whether a text speaks to who asked: a refusal, an apology, a question, an introduction."""
+    return bool(_remark(text))
+
+
+def _remark(text: str) -> str:
     words = _straight(text)
     found = _REFUSALS.search(words) or _OPENERS.match(words)
-    return f"it speaks to the asker ({found[0]!r}) instead of describing" if found else ""
+    return found[0] if found else ""
 
 
 def _addresses(text: str, wanted: _Wanted) -> str:

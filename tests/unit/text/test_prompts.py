@@ -106,7 +106,7 @@ def test_an_own_prompt_may_leave_the_additions_empty(tmp_path: Path) -> None:
 
 
 def test_the_digest_tells_templates_and_settings_apart_and_nothing_else(tmp_path: Path) -> None:
-    prompts = [
+    prompts: list[DescribePrompt | ProposePrompt] = [
         describe(),
         describe(domain="cars"),
         describe(parts=("bill",)),

@@ -22,6 +22,7 @@ COMMANDS = {
     ),
     "prepare": Command("prepare", "turn a downloaded dataset or any folder into a prepared folder"),
     "world": Command("world", "draw a folder of imaginary birds, with true boxes, masks, attributes and descriptions"),
+    "propose": Command("propose", "have a language model list the classes, where nobody knows their names"),
     "describe": Command(
         "describe", "turn class names into descriptions, by any language model behind an OpenAI-compatible server"
     ),

@@ -346,7 +346,12 @@ def test_settings_mark_what_differs_from_the_defaults(material: Material) -> Non
     assert train["epochs"] == ("7", True)
     assert train["batch_size"] == ("64", False)
     assert {name: value for name, value, _ in shown["groups"]["evaluate"]}["sets"] == "whole, crop"
-    assert set(shown["groups"]) == {f.name for f in dataclasses.fields(Config)} - {"preset", "networks", "seed"}
+    assert set(shown["groups"]) == {f.name for f in dataclasses.fields(Config)} - {
+        "preset",
+        "networks",
+        "seed",
+        "llm",
+    }
 
 
 def test_the_environment_is_flat(material: Material) -> None:
