@@ -102,3 +102,25 @@ class NameConfig:
         require(self.temperature >= 0, f"name.temperature must be 0 (fitted) or above, got {self.temperature}")
         require(self.fit_images >= 1, f"name.fit_images must be at least 1, got {self.fit_images}")
         require(self.thumbnails >= 0, f"name.thumbnails must be 0 or more, got {self.thumbnails}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiscoverConfig:
+    """How clusters are found for which no name fits."""
+
+    clusters: int = 0
+    """How many clusters of all photographs; 0: one and a half times as many as names, and at most a tenth as many as
+    photographs."""
+    below: float = 0.75
+    """No name fits a cluster whose best name has less than this share of what the best names of clusters usually have:
+    the mean probability over the cluster's photographs, beside the median over clusters."""
+    typical: int = 8
+    """Photographs of each such cluster that are shown, those nearest to its middle."""
+    pictures: int = 4
+    """How many of them a language model is shown with --ask."""
+
+    def __post_init__(self) -> None:
+        require(self.clusters >= 0, f"discover.clusters must be 0 or more, got {self.clusters}")
+        require(self.below >= 0, f"discover.below must be 0 or more, got {self.below}")
+        for name in ("typical", "pictures"):
+            require(getattr(self, name) >= 1, f"discover.{name} must be at least 1, got {getattr(self, name)}")

@@ -32,5 +32,6 @@ COMMANDS = {
     "evaluate": Command("stages", "measure the features: kNN, linear probe, retrieval, clustering, naming"),
     "report": Command("stages", "write report.html"),
     "name": Command("name", "say what is in photographs, with the names that a run learnt and how sure it is of them"),
+    "discover": Command("discover", "show clusters of a run's photographs for which it has no name"),
 }
 """Every command in the order in which help shows them; of two words where a noun has several verbs."""
