@@ -216,7 +216,7 @@ def naming_table(cells: Cells, seeds: Sequence[int], *, on: str) -> Iterator[str
             rows = [row for seed in seeds if (row := row_of(cells, kind, seed, who=who, on=on))]
             if rows:
                 figures = [spread([100 * row["figures"][key] for row in rows]) for key in FIGURES]
-                warmth = sum(row["calibration"]["temperature"] for row in rows) / len(rows)
+                warmth = sum(row["calibration"]["temperatures"][0] for row in rows) / len(rows)
                 yield f"| {words} | {who} | {len(rows)} | " + " | ".join([*figures, f"{warmth:.3f}"]) + " |"
 
 

@@ -113,7 +113,7 @@ def _verbs(noun: str) -> list[str]:
 
 def top_help(names: Collection[str] = COMMANDS) -> str:
     """Return what ``leadpp --help`` prints, of all commands or of some."""
-    lines = [f"  {name:<18}{COMMANDS[name].text}" for name in names]
+    lines = [f"  {name:<20}{COMMANDS[name].text}" for name in names]
     return _TOP_TEXT.format(commands="\n".join(lines))
 
 

@@ -6,6 +6,7 @@ single photograph may be named with any confidence; and of a photograph whose ki
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leadpp.engine.encoders import EMBEDDING
-from leadpp.engine.features import load_features
+from leadpp.engine.answers import misfit
+from leadpp.engine.encoders import EMBEDDING, teacher_names
+from leadpp.engine.features import embedding_names, load_features
 from leadpp.engine.neighbours import unit_rows
 from leadpp.functional.calibration import match_confidence, mean_confidence
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import file_digest, read_json, write_json
 from leadpp.io.checkpoint import newest_checkpoint
-from leadpp.models.teacher import Teacher, own_temperature
+from leadpp.models.teacher import Teacher
+from leadpp.text.prototypes import Prototypes
 
 CALIBRATION_NAME = "naming.json"
 PROMISE = (
@@ -33,90 +36,154 @@ PROMISE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """The temperature of the student's names, and how it came to be."""
+    """The temperatures at which an encoder names, one a space (one a teacher), and how they came to be."""
 
-    temperature: float
-    """Divides the cosines between embedding and prototypes."""
+    temperatures: tuple[float, ...]
+    """Each divides the cosines between embeddings and prototypes in its space."""
     how: str
     """In words."""
     fitted: bool = False
-    """Whether it was matched to the teacher's confidence."""
-    target: float | None = None
-    """Mean confidence of the teacher."""
-    reached: float | None = None
-    """Mean confidence of the student at that temperature."""
+    """Whether they were matched to the teachers' confidence."""
+    targets: tuple[float, ...] = ()
+    """Mean confidence of each teacher."""
+    reached: tuple[float, ...] = ()
+    """Mean confidence of the student in each space, at its temperature."""
     images: int = 0
     """Training photographs of the fit."""
-    teacher: str = ""
+    teachers: tuple[str, ...] = ()
     """Whose confidence was taken."""
-    teacher_temperature: float | None = None
-    """At which temperature."""
+    teacher_temperatures: tuple[float, ...] = ()
+    """At which temperatures."""
 
 
-def teacher_calibration(teacher: Teacher, *, usual: float) -> Calibration:
-    """Take a teacher at its own temperature, or at ``usual`` where it names none."""
-    own = own_temperature(teacher)
-    how = "its own, one over its logit scale" if own else "loss.distillation_temperature, as it names none of its own"
-    return Calibration(temperature=own or usual, how=how, teacher=teacher.name)
-
-
-def given_temperature(temperature: float) -> Calibration:
-    """Take a temperature as it was set."""
-    return Calibration(temperature=temperature, how="set by name.temperature; nothing is known of its confidence")
-
-
-def uncalibrated(usual: float, *, reason: str) -> Calibration:
-    """Take the temperature of the distillation where none could be fitted."""
-    return Calibration(temperature=usual, how=f"loss.distillation_temperature, not calibrated: {reason}")
-
-
-def calibrate(student: Tensor, taught: Tensor, prototypes: Tensor, *, teacher: Teacher, usual: float) -> Calibration:
-    """Match the student's mean confidence to the teacher's, on the same photographs.
+def teacher_calibration(
+    spaces: Sequence[Prototypes], *, teachers: Sequence[Teacher], usual: Sequence[float]
+) -> Calibration:
+    """Take each teacher at its own temperature, one over its logit scale, or at ``usual`` where nothing tells it.
 
     Args:
-        student: Embeddings of N photographs, shape (N, D).
-        taught: The teacher's of the same, shape (N, D).
-        prototypes: Unit rows, shape (C, D).
-        teacher: Says its name and its temperature, one over its logit scale.
-        usual: ``loss.distillation_temperature``, which stands in where it names no temperature.
+        spaces: Prototypes of each teacher, which may tell its temperature.
+        teachers: The teachers, in the same order, or none if they are not there.
+        usual: ``loss.distillation_temperature``, for each space.
     """
-    own = own_temperature(teacher) or usual
-    of_student, of_teacher = (unit_rows(each) @ prototypes.T for each in (student, taught))
-    target = mean_confidence(of_teacher, temperature=own)
-    found = match_confidence(of_student, target=target, usual=own)
-    whose = "its own temperature" if own_temperature(teacher) else "loss.distillation_temperature, as it names none,"
+    told: list[float | None] = [getattr(teacher, "temperature", None) for teacher in teachers] or [None] * len(spaces)
+    own = [space.temperature or temperature for space, temperature in zip(spaces, told, strict=True)]
+    how = "its own temperature" if None not in own else "loss.distillation_temperature, as nothing tells its own"
     return Calibration(
-        temperature=found.value,
-        how=f"fitted without labels: the mean confidence of {teacher.name}, {target:.3f}, at {whose} {own:.4g} over "
-        f"{len(student):,} training photographs",
+        temperatures=tuple(each or other for each, other in zip(own, usual, strict=True)),
+        how=how if len(spaces) == 1 else f"of each teacher {how}",
+        teachers=tuple(teacher.name for teacher in teachers),
+    )
+
+
+def given_temperature(temperature: float, *, spaces: int) -> Calibration:
+    """Take a temperature as it was set, in every space."""
+    how = "set by name.temperature; nothing is known of its confidence"
+    return Calibration(temperatures=(temperature,) * spaces, how=how)
+
+
+def uncalibrated(usual: Sequence[float], *, reason: str) -> Calibration:
+    """Take the temperatures of the distillation where none could be fitted."""
+    how = f"loss.distillation_temperature, not calibrated: {reason}"
+    return Calibration(temperatures=tuple(usual), how=how)
+
+
+def calibrate(
+    student: Sequence[Tensor],
+    taught: Sequence[Tensor],
+    spaces: Sequence[Prototypes],
+    *,
+    teachers: Sequence[Teacher],
+    usual: Sequence[float],
+) -> Calibration:
+    """Match the student's mean confidence to each teacher's in its space, on the same photographs.
+
+    Args:
+        student: Embeddings of N photographs, one a space, each (N, D) with the D of its space.
+        taught: Each teacher's of the same.
+        spaces: Prototypes of the same C classes.
+        teachers: Who they are.
+        usual: ``loss.distillation_temperature``, which stands in where nothing tells a teacher's own temperature.
+    """
+    own = teacher_calibration(spaces, teachers=teachers, usual=usual)
+    targets, found = [], []
+    for ours, theirs, space, temperature in zip(student, taught, spaces, own.temperatures, strict=True):
+        target = mean_confidence(unit_rows(theirs) @ space.vectors.T, temperature=temperature)
+        targets.append(target)
+        found.append(match_confidence(unit_rows(ours) @ space.vectors.T, target=target, usual=temperature))
+    told = ", ".join(
+        f"{name} {target:.3f} at {temperature:.4g}"
+        for name, target, temperature in zip(own.teachers, targets, own.temperatures, strict=True)
+    )
+    return Calibration(
+        temperatures=tuple(each.value for each in found),
+        how=f"fitted without labels to the mean confidence of the teacher ({told}; {own.how}) over "
+        f"{len(student[0]):,} training photographs",
         fitted=True,
-        target=target,
-        reached=found.reached,
-        images=len(student),
-        teacher=teacher.name,
-        teacher_temperature=own,
+        targets=tuple(targets),
+        reached=tuple(each.reached for each in found),
+        images=len(student[0]),
+        teachers=own.teachers,
+        teacher_temperatures=own.temperatures,
     )
 
 
 def calibrate_saved(
-    run: Path, prototypes: Tensor, *, set_name: str, most: int, seed: int, teacher: Teacher, usual: float
+    run: Path,
+    spaces: Sequence[Prototypes],
+    *,
+    set_name: str,
+    most: int,
+    seed: int,
+    teachers: Sequence[Teacher],
+    usual: Sequence[float],
 ) -> Calibration | None:
     """Fit on the embeddings that a run keeps of its training photographs, at most so many, as :func:`calibrate` does.
 
     Returns:
-        None where the run keeps none of the student or of the teacher, or of another width than the prototypes.
+        None where the run keeps none of the student or of a teacher, or of another width than the prototypes.
 
     Raises:
         ArtifactError: They are damaged.
     """
-    paths = [run / "embeddings" / f"{who}-{EMBEDDING}-{set_name}-train.npy" for who in ("student", "teacher")]
+    student = saved_embeddings(run, "student", spaces, set_name=set_name, split="train")
+    taught = saved_embeddings(run, "teacher", spaces, set_name=set_name, split="train")
+    if not student or not taught or not len(student[0]):
+        return None
+    places = fit_places(len(student[0]), most=most, seed=seed)
+    chosen = [[each[places] for each in embeddings] for embeddings in (student, taught)]
+    return calibrate(chosen[0], chosen[1], spaces, teachers=teachers, usual=usual)
+
+
+def saved_embeddings(
+    run: Path, who: str, spaces: Sequence[Prototypes], *, set_name: str, split: str
+) -> tuple[Tensor, ...]:
+    """Read the embeddings in every space that a run keeps of its photographs.
+
+    Args:
+        run: The run folder.
+        who: ``student``, which has one in every space, or ``teacher``: each of them in its own.
+        spaces: Prototypes in every space.
+        set_name: ``whole`` or ``crop``.
+        split: ``train`` or ``test``.
+
+    Returns:
+        One a space, each (N, D); none where one is missing or of another width than its prototypes.
+
+    Raises:
+        ArtifactError: One is damaged.
+    """
+    count = len(spaces)
+    names = (
+        [f"student-{name}" for name in embedding_names(count)]
+        if who == "student"
+        else [f"{name}-{EMBEDDING}" for name in teacher_names(count)]
+    )
+    paths = [run / "embeddings" / f"{name}-{set_name}-{split}.npy" for name in names]
     if not all(path.exists() for path in paths):
-        return None
-    student, taught = (load_features(path) for path in paths)
-    if {student.shape[1], taught.shape[1]} != {prototypes.shape[1]} or not len(student):
-        return None
-    places = fit_places(len(student), most=most, seed=seed)
-    return calibrate(student[places], taught[places], prototypes, teacher=teacher, usual=usual)
+        return ()
+    found = tuple(load_features(path) for path in paths)
+    return () if misfit(found, spaces) else found
 
 
 def fit_places(count: int, *, most: int, seed: int) -> list[int]:
@@ -146,7 +213,9 @@ def read_calibration(run: Path, *, set_name: str, of: dict[str, Any]) -> Calibra
     known = read_json(path, kind="naming") if path.exists() else {}
     if known.get("of") != of or set_name not in known["sets"]:
         return None
-    return Calibration(**known["sets"][set_name])
+    stored: dict[str, Any] = known["sets"][set_name]
+    told: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    return Calibration(**told)
 
 
 def write_calibration(run: Path, calibration: Calibration, *, set_name: str, of: dict[str, Any]) -> None:

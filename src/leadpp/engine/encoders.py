@@ -18,7 +18,7 @@ from leadpp.models.backbone import create_backbone
 from leadpp.models.teacher import Teacher
 
 EMBEDDING = "embedding"
-"""Name of the features in the space of the prototypes."""
+"""Name of the features in the space of the prototypes, in the first of them where there are several."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +26,7 @@ class Encoder:
     """One network whose features are looked at."""
 
     name: str
-    """``student``, ``frozen`` or ``teacher``."""
+    """``student``, ``frozen`` or ``teacher``; of several teachers ``teacher_1`` and so on."""
     title: str
     """Which network it is."""
     encode: Encode
@@ -79,13 +79,22 @@ def frozen_encoder(backbone: str, *, device: torch.device) -> Encoder:
     return Encoder(name="frozen", title=backbone, encode=encode, measured=("gap",))
 
 
-def teacher_encoder(teacher: Teacher, *, device: torch.device) -> Encoder:
+def teacher_encoder(teacher: Teacher, *, device: torch.device, name: str = "teacher") -> Encoder:
     """Take a teacher as an encoder."""
     teacher.to(device)
     encode = teacher_features(teacher)
     return Encoder(
-        name="teacher", title=teacher.name, encode=encode, measured=(EMBEDDING,), names_classes=True, teacher=teacher
+        name=name, title=teacher.name, encode=encode, measured=(EMBEDDING,), names_classes=True, teacher=teacher
     )
+
+
+def teacher_names(count: int) -> tuple[str, ...]:
+    """Name teachers as encoders, where there are so many.
+
+    >>> teacher_names(1), teacher_names(2)
+    (('teacher',), ('teacher_1', 'teacher_2'))
+    """
+    return ("teacher",) if count == 1 else tuple(f"teacher_{number}" for number in range(1, count + 1))
 
 
 def encode_photographs(

@@ -1,7 +1,7 @@
 """The names of a run put to the test: saved embeddings, fitted temperatures, and figures for rows and pages."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +13,11 @@ from leadpp.engine.calibrating import (
     Calibration,
     calibrate_saved,
     identity,
+    saved_embeddings,
     teacher_calibration,
     uncalibrated,
     write_calibration,
 )
-from leadpp.engine.encoders import EMBEDDING
-from leadpp.engine.features import load_features
 from leadpp.engine.naming import Vocabulary, knowledge, naming_details, naming_figures
 from leadpp.models.teacher import Teacher
 from leadpp.text.encoding import encode_texts, fill_template
@@ -32,22 +31,24 @@ class Exam:
 
     run: Path
     """Holds the embeddings that evaluate saved."""
-    namers: Mapping[str, Teacher | None]
-    """Encoders whose embedding can be held against the prototypes; with the teacher itself, where it is one."""
+    namers: Sequence[str]
+    """Whose embeddings can be held against the prototypes: ``student``, ``teacher``."""
+    teachers: Sequence[Teacher]
+    """All teachers, in the order of their spaces; none where they were not evaluated."""
     sets: Sequence[str]
     """``whole``, ``crop`` or both."""
     labels: Tensor
     """Class numbers of the N test photographs, (N,)."""
     classes: tuple[str, ...]
     """The true names."""
-    prototypes: Prototypes
-    """What the names are; they have names."""
+    spaces: Sequence[Prototypes]
+    """Prototypes in the space of each teacher; they have names."""
     match: Literal["exact", "subset", "free"]
     """How names and classes belong together."""
     template: str
     """The sentence in which names are compared by their meaning."""
-    usual: float
-    """``loss.distillation_temperature``."""
+    usual: Sequence[float]
+    """``loss.distillation_temperature``, for each space."""
     fit_images: int
     """Most training photographs on which the student's temperature is fitted."""
     seed: int
@@ -75,48 +76,52 @@ def examine_names(exam: Exam, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for set_name in exam.sets:
         calibrations = _calibrations(exam, set_name)
         for who in exam.namers:
-            path = exam.run / "embeddings" / f"{who}-{EMBEDDING}-{set_name}-test.npy"
-            embeddings = load_features(path)
-            if embeddings.shape[1] != exam.prototypes.dim:
+            embeddings = saved_embeddings(exam.run, who, exam.spaces, set_name=set_name, split="test")
+            if not embeddings:
                 continue
             told = calibrations[who]
             figures = naming_figures(
-                embeddings, exam.labels, vocabulary, temperature=told.temperature, usual=exam.usual
+                embeddings, exam.labels, vocabulary, temperatures=told.temperatures, usual=exam.usual
             )
             for row in rows:
                 if (row["encoder"], row["set"]) == (who, set_name):
                     row.update(figures)
-            details = naming_details(embeddings, exam.labels, vocabulary, temperature=told.temperature)
+            details = naming_details(embeddings, exam.labels, vocabulary, temperatures=told.temperatures)
             one = {"encoder": who, "set": set_name, "calibration": dataclasses.asdict(told), "figures": figures}
             found.append(one | details)
     return {"knowledge": _knowledge(exam), "promise": PROMISE, "rows": found}
 
 
 def _vocabulary(exam: Exam) -> Vocabulary:
-    names = exam.prototypes.names or ()
-    teacher = exam.namers.get("teacher")
+    names = exam.spaces[0].names or ()
     sentences = [[fill_template(exam.template, name) for name in some] for some in (names, exam.classes)]
-    vectors = [None, None] if teacher is None else [encode_texts(some, encoder=teacher).vectors for some in sentences]
+    towers = exam.teachers[:1]
+    vectors = [encode_texts(some, encoder=tower).vectors for tower in towers for some in sentences]
     return Vocabulary(
-        prototypes=exam.prototypes.vectors,
+        spaces=tuple(space.vectors for space in exam.spaces),
         names=names,
         classes=exam.classes,
         place_of_class=None if exam.match == "free" else match_names(names, exam.classes, mode=exam.match),
-        name_vectors=vectors[0],
-        class_vectors=vectors[1],
+        name_vectors=vectors[0] if vectors else None,
+        class_vectors=vectors[1] if vectors else None,
     )
 
 
 def _calibrations(exam: Exam, set_name: str) -> dict[str, Calibration]:
-    teacher = exam.namers.get("teacher")
-    if teacher is None:
-        return {"student": uncalibrated(exam.usual, reason="the teacher was not evaluated beside the student")}
-    told = {"teacher": teacher_calibration(teacher, usual=exam.usual)}
+    """Return at which temperatures each encoder names; the student's are fitted, and kept in the run."""
+    told = {"teacher": teacher_calibration(exam.spaces, teachers=exam.teachers, usual=exam.usual)}
     if "student" not in exam.namers:
         return told
-    vectors = exam.prototypes.vectors
+    if not exam.teachers:
+        return told | {"student": uncalibrated(exam.usual, reason="the teacher was not evaluated beside the student")}
     fitted = calibrate_saved(
-        exam.run, vectors, set_name=set_name, most=exam.fit_images, seed=exam.seed, teacher=teacher, usual=exam.usual
+        exam.run,
+        exam.spaces,
+        set_name=set_name,
+        most=exam.fit_images,
+        seed=exam.seed,
+        teachers=exam.teachers,
+        usual=exam.usual,
     )
     if fitted is not None:
         size, view = exam.view
@@ -127,7 +132,7 @@ def _calibrations(exam: Exam, set_name: str) -> dict[str, Calibration]:
 def _knowledge(exam: Exam) -> dict[str, str]:
     return knowledge(
         match=exam.match,
-        names=len(exam.prototypes.vectors),
+        names=len(exam.spaces[0].vectors),
         classes=len(exam.classes),
-        texts=exam.prototypes.made,
+        texts=exam.spaces[0].made,
     )

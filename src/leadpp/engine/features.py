@@ -57,14 +57,27 @@ class FeatureBank:
         return len(set(self.labels.tolist()))
 
 
+def embedding_names(spaces: int) -> tuple[str, ...]:
+    """Name an encoder's embeddings in so many spaces.
+
+    >>> embedding_names(3)
+    ('embedding', 'embedding_2', 'embedding_3')
+    """
+    return ("embedding", *(f"embedding_{number}" for number in range(2, spaces + 1)))
+
+
 def student_features(student: Student) -> Encode:
-    """Make ``gap`` (plain average), ``attention`` (average under the attention, unit) and ``embedding`` (unit, D)."""
+    """Make ``gap`` (plain average), ``attention`` (average under the attention, unit) and the embeddings.
+
+    Embeddings are unit rows, one a space, by :func:`embedding_names`.
+    """
     student.eval()
 
     def encode(images: Tensor) -> dict[str, Tensor]:
         output = student(images)
         attended = student.attention_feature(output.feature_map)
-        return {"gap": output.feature, "attention": attended, "embedding": output.embedding}
+        embeddings = dict(zip(embedding_names(len(output.embeddings)), output.embeddings, strict=True))
+        return {"gap": output.feature, "attention": attended, **embeddings}
 
     return encode
 

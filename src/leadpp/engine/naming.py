@@ -28,8 +28,8 @@ _CONFUSIONS = 10
 class Vocabulary:
     """The names that can be given, and what is known of the true ones."""
 
-    prototypes: Tensor
-    """Unit rows, shape (V, D)."""
+    spaces: tuple[Tensor, ...]
+    """Prototypes, one set for each teacher, unit rows, each (V, D) with the D of its space."""
     names: tuple[str, ...]
     """V names."""
     classes: tuple[str, ...]
@@ -42,40 +42,53 @@ class Vocabulary:
     """Text vectors of the true names in the same sentence, unit rows, shape (C, E)."""
 
 
-def name_answers(embeddings: Tensor, prototypes: Tensor, *, temperature: float) -> Distribution:
-    """Say of N photographs which of V names they have; embeddings of any length (N, D), prototypes (V, D)."""
-    return answer([unit_rows(embeddings)], [prototypes], temperatures=[temperature])
+def name_answers(
+    embeddings: Sequence[Tensor], spaces: Sequence[Tensor], *, temperatures: Sequence[float]
+) -> Distribution:
+    """Say of N photographs which of V names they have.
+
+    Args:
+        embeddings: Of any length, one a space, each (N, D) with the D of its space.
+        spaces: Prototypes, unit rows, each (V, D).
+        temperatures: One a space.
+    """
+    return answer([unit_rows(each) for each in embeddings], spaces, temperatures=temperatures)
 
 
 def naming_figures(
-    embeddings: Tensor, labels: Tensor, vocabulary: Vocabulary, *, temperature: float, usual: float
+    embeddings: Sequence[Tensor],
+    labels: Tensor,
+    vocabulary: Vocabulary,
+    *,
+    temperatures: Sequence[float],
+    usual: Sequence[float],
 ) -> dict[str, float]:
     """Measure the names that one encoder gives.
 
     Args:
-        embeddings: Of N photographs, shape (N, D).
+        embeddings: Of N photographs, one a space, each (N, D).
         labels: Their class numbers, shape (N,).
         vocabulary: The names.
-        temperature: At which confidence is told.
-        usual: ``loss.distillation_temperature``, for comparison.
+        temperatures: At which confidence is told, one a space.
+        usual: ``loss.distillation_temperature``, for comparison, one a space.
 
     Returns:
         ``naming_cluster_accuracy``: of the names taken as cluster numbers, under the best one-to-one matching with the
         classes. With text vectors ``semantic_accuracy`` and ``semantic_chance``, what names drawn at random from the
         list reach. Where names and classes are one list also ``naming_accuracy``, ``naming_top5``, ``naming_ece`` and
         ``naming_ece_usual``
-        (expected calibration error at ``temperature`` and at ``usual``), ``naming_at_80`` and ``naming_at_50``
+        (expected calibration error at ``temperatures`` and at ``usual``), ``naming_at_80`` and ``naming_at_50``
         (accuracy of the surest 80 and 50 %), ``naming_coverage_90`` (largest share that a threshold keeps at an
         accuracy of 90 %) and ``naming_aurc`` (area under the risk-coverage curve; less is better).
     """
-    said = name_answers(embeddings, vocabulary.prototypes, temperature=temperature)
+    said = name_answers(embeddings, vocabulary.spaces, temperatures=temperatures)
     given = _best(said.log_probs)
     figures = {"naming_cluster_accuracy": hungarian_accuracy(given, labels), **_semantic(given, labels, vocabulary)}
     if vocabulary.place_of_class is None:
         return figures
     true = torch.tensor(vocabulary.place_of_class)[labels]
     confidence, right = said.probs.gather(1, given[:, None])[:, 0], given == true
-    loose = name_answers(embeddings, vocabulary.prototypes, temperature=usual).probs.amax(dim=1)
+    loose = name_answers(embeddings, vocabulary.spaces, temperatures=usual).probs.amax(dim=1)
     curve = coverage_curve(confidence, right)
     return figures | {
         "naming_accuracy": curve.accuracy_at(1.0),
@@ -88,21 +101,23 @@ def naming_figures(
     }
 
 
-def naming_details(embeddings: Tensor, labels: Tensor, vocabulary: Vocabulary, *, temperature: float) -> dict[str, Any]:
+def naming_details(
+    embeddings: Sequence[Tensor], labels: Tensor, vocabulary: Vocabulary, *, temperatures: Sequence[float]
+) -> dict[str, Any]:
     """Gather what a page shows of the names: curves and the commonest mistakes.
 
     Args:
-        embeddings: Of N photographs, shape (N, D).
+        embeddings: Of N photographs, one a space, each (N, D).
         labels: Their class numbers, shape (N,).
         vocabulary: The names.
-        temperature: At which confidence is told.
+        temperatures: At which confidence is told, one a space.
 
     Returns:
         ``confidence``, the mean; ``confusions``, objects of ``true``, ``given``, ``count`` and ``of``, the commonest
         first; and where names and classes are one list ``reliability`` (``counts``, ``confidence`` and ``accuracy`` of
         each bin) and ``coverage`` (``share`` and ``accuracy``).
     """
-    said = name_answers(embeddings, vocabulary.prototypes, temperature=temperature)
+    said = name_answers(embeddings, vocabulary.spaces, temperatures=temperatures)
     given = _best(said.log_probs)
     confidence = said.probs.gather(1, given[:, None])[:, 0]
     details: dict[str, Any] = {

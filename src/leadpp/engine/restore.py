@@ -20,6 +20,7 @@ def describe_student(student: Student, *, backbone: str) -> dict[str, Any]:
     return {
         "backbone": backbone,
         "embedding_dim": student.embedding_dim,
+        "further_dims": list(student.further_dims),
         "attention_channels": student.attention.conv.out_channels,
         "attention_scaling": student.attention_scaling,
         "batchnorm": student.batchnorm,
@@ -48,6 +49,7 @@ def load_student(path: Path, *, backbone: str | None = None) -> tuple[Student, d
         student = Student(
             create_backbone(backbone or metadata["backbone"], pretrained=False),
             embedding_dim=metadata["embedding_dim"],
+            further_dims=metadata.get("further_dims", ()),  # checkpoints from when there was one teacher do not say
             attention_channels=metadata["attention_channels"],
             attention_scaling=metadata["attention_scaling"],
             batchnorm=metadata["batchnorm"],

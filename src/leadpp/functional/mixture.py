@@ -21,7 +21,7 @@ def mix_answers(answers: Sequence[Distribution], *, form: LogForm = "log-softmax
     Raises:
         ValueError: There are several answers, of one class only.
     """
-    return mix(answers, hearing(answers, form=form)) if len(answers) > 1 else answers[0]
+    return mix(answers, hearing(answers, form=form))
 
 
 def hearing(answers: Sequence[Distribution], *, form: LogForm = "log-softmax") -> Tensor:
@@ -41,6 +41,8 @@ def hearing(answers: Sequence[Distribution], *, form: LogForm = "log-softmax") -
     Raises:
         ValueError: There is one class only, so that doubt has no scale.
     """
+    if len(answers) == 1:
+        return torch.ones_like(answers[0].probs[None, :, 0])
     told = torch.stack([1 - normalized_entropy(answer, form=form) for answer in answers]).clamp(min=0)
     whole = told.sum(dim=0)
     return torch.where(whole > 0, told / whole, 1 / len(answers))

@@ -27,9 +27,9 @@ _PREFIXES = ("local-dir:", "hf-hub:", "builtin:")
 class Teacher(Protocol):
     """What the method needs of a vision-language model; one of your own is named by ``teacher.factory``.
 
-    One that also has ``context_tokens`` and ``count_tokens(text)`` (see :class:`leadpp.text.encoding.TokenCounter`)
+    One that also has ``context_tokens`` and ``count_tokens(text)`` (see :class:`leadpp.text.splitting.TokenCounter`)
     has its long texts split; one that has not is taken to read texts of any length. One that also has a number
-    ``temperature`` can be taken at that, see :func:`own_temperature`.
+    ``temperature`` is taken at that where ``loss.distillation_temperature`` is 0.
     """
 
     embedding_dim: int
@@ -111,11 +111,19 @@ def load_teachers(
         raise WeightsError(f"teacher.models names {twice!r} twice; each teacher has one space")
     if factory or not models:
         return (load_teacher(model=model, pretrained=pretrained, factory=factory, normalization=normalization),)
-    pairs = [_model_and_tag(name) for name in models]
+    pairs = [model_and_tag(name) for name in models]
     return tuple(load_teacher(model=name, pretrained=tag, normalization=normalization) for name, tag in pairs)
 
 
-def _model_and_tag(name: str) -> tuple[str, str]:
+def model_and_tag(name: str) -> tuple[str, str]:
+    """Divide what ``teacher.models`` calls a teacher into what :func:`load_teacher` calls model and pretrained.
+
+    >>> model_and_tag("ViT-B-16:openai"), model_and_tag("builtin:world-clip")
+    (('ViT-B-16', 'openai'), ('builtin:world-clip', ''))
+
+    Raises:
+        WeightsError: It has neither a tag nor a prefix.
+    """
     if name.startswith(_PREFIXES):
         return name, ""
     model, _, tag = name.partition(":")
@@ -132,12 +140,6 @@ class Tokenizer(Protocol):
     def __call__(self, texts: list[str]) -> Tensor:
         """Return one row of ``context_length`` tokens a text, cut or filled up to that length."""
         ...
-
-
-def own_temperature(teacher: Teacher) -> float | None:
-    """Return what divides a teacher's cosines by its own training, or None where it does not say."""
-    temperature: float | None = getattr(teacher, "temperature", None)
-    return temperature
 
 
 class OpenClipTeacher(nn.Module):

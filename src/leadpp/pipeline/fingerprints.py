@@ -18,6 +18,7 @@ from leadpp.data.index import ImageIndex
 from leadpp.functional.objective import Objective
 from leadpp.io.artifacts import file_digest
 from leadpp.models.builtin import LOCAL_PREFIX, local_name
+from leadpp.models.teacher import model_and_tag
 from leadpp.pipeline.job import BOXES, COMPARISON, PROTOTYPES, Job
 from leadpp.pipeline.memory import Memory
 
@@ -147,11 +148,17 @@ def _network(name: str) -> list[str | None]:
 
 
 def _teacher(config: Config) -> list[object]:
-    """Name the teacher by its words, the bytes of its weights, and the source of one's own factory."""
+    """Name each teacher by its words, the bytes of its weights, and the source of one's own factory."""
     settings = config.teacher
     if settings.factory:
         return [settings.factory, _source(settings.factory.partition(":")[0])]
-    return [_network(settings.model), settings.pretrained, _file(Path(settings.pretrained))]
+    if settings.models:
+        return [_open_clip(*model_and_tag(name)) for name in settings.models]
+    return _open_clip(settings.model, settings.pretrained)
+
+
+def _open_clip(model: str, pretrained: str) -> list[object]:
+    return [_network(model), pretrained, _file(Path(pretrained))]
 
 
 def _source(module: str) -> str | None:

@@ -22,7 +22,7 @@ def unit(rows: int, *, seed: int) -> Tensor:
 def vocabulary(**changes: object) -> Vocabulary:
     words = unit(4, seed=9)
     usual = {
-        "prototypes": unit(4, seed=1), "names": NAMES, "classes": NAMES, "place_of_class": (0, 1, 2, 3),
+        "spaces": (unit(4, seed=1),), "names": NAMES, "classes": NAMES, "place_of_class": (0, 1, 2, 3),
         "name_vectors": words, "class_vectors": words,
     }  # fmt: skip
     return Vocabulary(**(usual | changes))  # type: ignore[arg-type]  # fields of any kind
@@ -33,12 +33,12 @@ def embeddings(spread: float = 1.5) -> Tensor:
 
 
 def figures(values: Tensor, words: Vocabulary, *, temperature: float = 0.2) -> dict[str, float]:
-    return naming_figures(values, LABELS, words, temperature=temperature, usual=0.05)
+    return naming_figures([values], LABELS, words, temperatures=[temperature], usual=[0.05])
 
 
 def test_figures_are_those_of_the_definitions() -> None:
     values, words = embeddings(), vocabulary()
-    probs = (normalize(values, dim=1) @ words.prototypes.T / 0.2).softmax(dim=1)
+    probs = (normalize(values, dim=1) @ words.spaces[0].T / 0.2).softmax(dim=1)
     confidence, given = probs.max(dim=1)
     right = given == LABELS
     found = figures(values, words)
@@ -48,7 +48,7 @@ def test_figures_are_those_of_the_definitions() -> None:
         slow_calibration_error(confidence.tolist(), right.tolist(), bins=15), abs=1e-6
     )
     assert found["naming_aurc"] == pytest.approx(sum(risks) / 60)
-    assert found["naming_accuracy"] == pytest.approx(naming_accuracy(values, words.prototypes, LABELS))
+    assert found["naming_accuracy"] == pytest.approx(naming_accuracy(values, words.spaces[0], LABELS))
     assert found["naming_at_50"] == pytest.approx(1 - risks[29])
     assert found["naming_coverage_90"] == pytest.approx(max(k for k, risk in enumerate(risks, 1) if risk <= 0.1) / 60)
     cosines = [float(words.name_vectors[g] @ words.name_vectors[t]) for g, t in zip(given, LABELS, strict=True)]  # type: ignore[index]
@@ -62,7 +62,7 @@ def test_perfect_names_are_perfect_and_the_order_of_the_list_does_not_matter() -
     assert found["semantic_accuracy"] == pytest.approx(1)
     order = [2, 0, 3, 1]
     mixed = vocabulary(
-        prototypes=unit(4, seed=1)[order],
+        spaces=(unit(4, seed=1)[order],),
         names=tuple(NAMES[place] for place in order),
         place_of_class=tuple(order.index(place) for place in range(4)),
         name_vectors=unit(4, seed=9)[order],
@@ -71,8 +71,8 @@ def test_perfect_names_are_perfect_and_the_order_of_the_list_does_not_matter() -
 
 
 def test_clusters_of_names_need_no_true_names() -> None:
-    turned = vocabulary(prototypes=unit(4, seed=1).roll(1, dims=0))  # every class is named, but as another
-    assert naming_accuracy(embeddings(0.0), turned.prototypes, LABELS) == 0
+    turned = vocabulary(spaces=(unit(4, seed=1).roll(1, dims=0),))  # every class is named, but as another
+    assert naming_accuracy(embeddings(0.0), turned.spaces[0], LABELS) == 0
     assert figures(embeddings(0.0), turned)["naming_cluster_accuracy"] == 1
 
 
@@ -88,7 +88,7 @@ def test_a_list_of_its_own_is_measured_by_clusters_and_meaning_alone() -> None:
 
 def test_confusions_are_the_commonest_mistakes_in_words() -> None:
     values = embeddings()
-    found = naming_details(values, LABELS, vocabulary(), temperature=0.2)["confusions"]
+    found = naming_details([values], LABELS, vocabulary(), temperatures=[0.2])["confusions"]
     given = (normalize(values, dim=1) @ unit(4, seed=1).T).argmax(dim=1)
     pairs = Counter((NAMES[t], NAMES[g]) for t, g in zip(LABELS.tolist(), given.tolist(), strict=True) if t != g)
     assert {(one["true"], one["given"]): one["count"] for one in found} == dict(pairs.most_common(10))
@@ -103,3 +103,12 @@ def test_what_went_in_is_said_for_each_way_of_matching() -> None:
     }
     assert [text.split(":")[0] for text in said.values()] == ["true names", "true names", "proposed names"]
     assert "9" in said["free"]
+
+
+def test_answers_in_several_spaces_are_mixed() -> None:
+    two = vocabulary(spaces=(unit(4, seed=1), unit(4, seed=3)))
+    right, noise = embeddings(0.0), unit(60, seed=4)
+    found = naming_figures([right, noise], LABELS, two, temperatures=[0.05, 50.0], usual=[0.05, 0.05])
+    assert found["naming_accuracy"] == 1
+    turned = naming_figures([noise, right], LABELS, two, temperatures=[50.0, 0.05], usual=[0.05, 0.05])
+    assert turned["naming_accuracy"] < 1

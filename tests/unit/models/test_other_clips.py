@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as oracle
 
 from leadpp.errors import WeightsError
 from leadpp.models.openclip import open_clip_parts
-from leadpp.models.teacher import OpenClipTeacher, load_teacher, own_temperature
+from leadpp.models.teacher import OpenClipTeacher, load_teacher
 from leadpp.text.encoding import encode_texts
 from tests.unit.models.tiny_clip import EVA, MEAN, MOBILE, SIGLIP, STD, WORDS, write_custom_clip, write_tiny_clip
 
@@ -58,7 +58,6 @@ def test_its_temperature_is_one_over_its_logit_scale(both: tuple[nn.Module, Open
     model, teacher = both
     assert isinstance(model.logit_scale, Tensor)
     assert teacher.temperature == pytest.approx(1 / math.exp(model.logit_scale.item()))
-    assert own_temperature(teacher) == teacher.temperature
     assert teacher.logit_bias == (None if getattr(model, "logit_bias", None) is None else -10)
 
 
@@ -111,10 +110,10 @@ def test_a_tokenizer_that_is_not_in_the_folder_is_one_line(tmp_path: Path) -> No
 def test_a_model_without_a_scale_has_no_temperature(tmp_path: Path) -> None:
     teacher = load_teacher(model=f"local-dir:{write_tiny_clip(tmp_path)}")
     assert isinstance(teacher, OpenClipTeacher)
-    assert own_temperature(teacher) == pytest.approx(0.07)
+    assert teacher.temperature == pytest.approx(0.07)
     assert teacher.logit_bias is None
     del teacher.clip.logit_scale
-    assert own_temperature(teacher) is None
+    assert teacher.temperature is None
 
 
 class ClipsWords:

@@ -326,14 +326,14 @@ def test_names_come_with_what_went_into_them(finished: tuple[World, list[dict[st
         (who, which) for which in ("whole", "crop") for who in ("student", "teacher")
     ]
     crop = names["rows"][3]
-    assert crop["calibration"]["temperature"] == world.config.loss.distillation_temperature
+    assert crop["calibration"]["temperatures"] == [world.config.loss.distillation_temperature]
     assert (crop["confusions"], sum(crop["reliability"]["counts"])) == ([], TEST * len(COLOURS))
     assert crop["figures"]["semantic_accuracy"] == pytest.approx(1)
     assert row_of(rows, "teacher", "embedding", "crop")["naming_at_50"] == crop["coverage"]["accuracy"][49] == 1.0
     kept = read_json(world.run / "naming.json", kind="naming")["sets"]
     assert kept["crop"] == names["rows"][2]["calibration"]
     assert kept["crop"]["fitted"]
-    assert kept["crop"]["reached"] == pytest.approx(kept["crop"]["target"])
+    assert kept["crop"]["reached"] == pytest.approx(kept["crop"]["targets"])
     assert kept["crop"]["images"] == TRAIN * len(COLOURS)
 
 

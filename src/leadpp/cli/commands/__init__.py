@@ -28,6 +28,11 @@ COMMANDS = {
     ),
     "localize": Command("stages", "find the object in every photograph"),
     "prototypes build": Command("stages", "turn names or descriptions into prototypes"),
+    "prototypes inspect": Command(
+        "prototypes",
+        "show which prototypes are alike, which the teacher cannot tell apart, which no photograph is near",
+    ),
+    "prototypes export": Command("prototypes", "write prototypes as the reference's .pt, one bare tensor"),
     "train": Command("stages", "train the student"),
     "evaluate": Command("stages", "measure the features: kNN, linear probe, retrieval, clustering, naming"),
     "report": Command("stages", "write report.html"),

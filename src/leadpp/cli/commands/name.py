@@ -83,7 +83,7 @@ def _print(document: Mapping[str, Any]) -> None:
         console.print(
             escape(
                 f"{who}: unsure of {known['unsure']:,} of {document['images']:,}; temperature "
-                f"{known['temperature']:.4g}, {known['how']}"
+                f"{', '.join(format(each, '.4g') for each in known['temperatures'])}, {known['how']}"
             )
         )
     console.print(escape(f"looked at: {document['looked_at']}"))

@@ -12,9 +12,9 @@ from torch import Tensor
 from leadpp.config.tree import Config
 from leadpp.data.boxes import PhotographBoxes, read_boxes
 from leadpp.data.index import ImageRecord
+from leadpp.engine.answers import embeddings_of
 from leadpp.engine.calibrating import Calibration
 from leadpp.engine.clusters import kmeans
-from leadpp.engine.encoders import EMBEDDING
 from leadpp.engine.naming import name_answers
 from leadpp.engine.pictures import jpeg_uri
 from leadpp.engine.runtime import Progress, SilentProgress
@@ -95,8 +95,7 @@ def discover(
     _write(folder, document, found, opened)
     if ask and document["groups"]:
         strangers = [_stranger(opened, found, group) for group in document["groups"]]
-        names = opened.prototypes.names or ()
-        proposals = asyncio.run(ask_names(strangers, known=names, config=config, progress=progress))
+        proposals = asyncio.run(ask_names(strangers, known=opened.names, config=config, progress=progress))
         document = document | {"asked": config.llm.model, "groups": _with(document["groups"], proposals)}
         _write(folder, document, found, opened)
     return document
@@ -108,13 +107,12 @@ def _look(opened: OpenRun) -> Found:
         raise DataError(f"{opened.run}: its index holds no photographs")
     opened.check_namer(opened.student)
     boxes = read_boxes(opened.run / BOXES_NAME, records) if opened.set_name == "crop" else None
-    what = f"student, {'whole photographs' if boxes is None else 'object crops'}"
     crops = None if boxes is None else boxes.crop_xyxy
-    features = opened.sight.features(opened.student, records, root=opened.index.root, crops_xyxy=crops, what=what)
-    opened.prototypes.check_width(features[EMBEDDING].shape[1], of="the embedding of the student")
+    features = opened.look(opened.student, records, root=opened.index.root, crops=crops)
+    embeddings = opened.fitting(embeddings_of(features), who="student")
     told = opened.calibration()
-    probs = name_answers(features[EMBEDDING], opened.prototypes.vectors, temperature=told.temperature).probs
-    count = cluster_count(config.discover.clusters, names=len(opened.prototypes.vectors), photographs=len(records))
+    probs = name_answers(embeddings, opened.vectors, temperatures=told.temperatures).probs
+    count = cluster_count(config.discover.clusters, names=len(opened.names), photographs=len(records))
     assignments = kmeans(
         features["gap"],
         clusters=count,
@@ -151,7 +149,7 @@ def _document(opened: OpenRun, found: Found, folder: Path) -> dict[str, Any]:
 
 def _group(opened: OpenRun, found: Found, number: int) -> dict[str, Any]:
     members = (found.assignments == number).nonzero()[:, 0]
-    names = opened.prototypes.names or ()
+    names = opened.names
     means = found.probs[members].double().mean(dim=0)
     near = found.fits.ranking[number, : opened.config.name.top].tolist()
     order = most_typical(found.features, members)

@@ -19,10 +19,11 @@ from leadpp.engine.runtime import Progress, SilentProgress, worker_count
 from leadpp.functional.metrics import first_items
 from leadpp.io.artifacts import replacing, write_json
 from leadpp.stages.names.files import NAMES, check_folder, write_names_csv, write_names_table
-from leadpp.stages.names.opening import OpenRun
+from leadpp.stages.names.opening import Namer, OpenRun
 from leadpp.stages.names.page import write_names_page
 
 _KIND = "names"
+_BLOCK = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ def name(
     opened = OpenRun(run=run, config=config, progress=progress)
     folder = out or run / "names"
     check_folder(folder, kind=_KIND, files=NAMES)
-    names = opened.prototypes.names or ()
+    names = opened.names
     index = _open(images, config, progress)
     records = index.usable()
     boxes = opened.find(records, root=index.root)
@@ -110,22 +111,25 @@ def _open(images: Sequence[Path], config: Config, progress: Progress) -> ImageIn
 
 
 def _answers(opened: OpenRun, index: ImageIndex, crops: Tensor | None) -> dict[str, _Answer]:
-    by, answers = opened.config.name.by, {}
+    by = opened.config.name.by
+    answers: dict[str, _Answer] = {}
     if by in ("student", "both"):
         opened.check_namer(opened.student)
         answers["student"] = _answer(opened, index, crops, who="student", calibration=opened.calibration())
     if by in ("teacher", "both"):
-        own = teacher_calibration(opened.teacher, usual=opened.config.loss.distillation_temperature)
+        own = teacher_calibration(opened.spaces, teachers=opened.teachers, usual=opened.usual)
         answers["teacher"] = _answer(opened, index, crops, who="teacher", calibration=own)
     return answers
 
 
-def _answer(opened: OpenRun, index: ImageIndex, crops: Tensor | None, *, who: str, calibration: Calibration) -> _Answer:
-    encoder = opened.student if who == "student" else opened.teacher_encoder
-    embeddings = opened.embed(encoder, index.usable(), root=index.root, crops=crops)
+def _answer(
+    opened: OpenRun, index: ImageIndex, crops: Tensor | None, *, who: Namer, calibration: Calibration
+) -> _Answer:
+    embeddings = opened.embed(who, index.usable(), root=index.root, crops=crops)
     found = []
-    for part in torch.split(embeddings, 4096):  # so that memory does not grow with photographs times names
-        said = name_answers(part, opened.prototypes.vectors, temperature=calibration.temperature)
+    for start in range(0, len(embeddings[0]), _BLOCK):  # so that memory does not grow with photographs times names
+        part = [each[start : start + _BLOCK] for each in embeddings]
+        said = name_answers(part, opened.vectors, temperatures=calibration.temperatures)
         places = first_items(said.log_probs, k=opened.config.name.top)[1]
         found.append((said.probs.gather(1, places), places))
     probs, places = (torch.cat(parts) for parts in zip(*found, strict=True))

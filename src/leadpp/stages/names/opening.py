@@ -4,12 +4,14 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
 from leadpp.config.tree import Config
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord, read_index
+from leadpp.engine.answers import choose_temperatures, embeddings_of, misfit
 from leadpp.engine.calibrating import (
     Calibration,
     calibrate,
@@ -20,16 +22,17 @@ from leadpp.engine.calibrating import (
     uncalibrated,
     write_calibration,
 )
-from leadpp.engine.encoders import EMBEDDING, Encoder, student_encoder, teacher_encoder
+from leadpp.engine.encoders import EMBEDDING, Encoder, student_encoder, teacher_encoder, teacher_names
 from leadpp.engine.locating import BoxReader, FoundBoxes, find_boxes
 from leadpp.engine.runtime import Progress, pick_device, worker_count
 from leadpp.engine.sight import Sight
 from leadpp.errors import ArtifactError, DataError, LeadppError, TextError
 from leadpp.io.artifacts import read_tensors
 from leadpp.models.localizer import Localizer
-from leadpp.models.teacher import Teacher, load_teacher
-from leadpp.text.prototypes import Prototypes, read_prototypes
+from leadpp.models.teacher import Teacher, load_teachers
+from leadpp.text.prototypes import Prototypes, read_spaces
 
+Namer = Literal["student", "teacher"]
 LOCALIZER_NAME = "localizer.safetensors"
 PROTOTYPES_NAME = "prototypes.safetensors"
 BOXES_NAME = "boxes.parquet"
@@ -57,8 +60,8 @@ class OpenRun:
         )
 
     @functools.cached_property
-    def prototypes(self) -> Prototypes:
-        """Its prototypes, which have names.
+    def spaces(self) -> tuple[Prototypes, ...]:
+        """Its prototypes, which have names, in the space of each teacher.
 
         Raises:
             TextError: It has none, or they have no names.
@@ -69,10 +72,25 @@ class OpenRun:
                 f"{self.run}: no {PROTOTYPES_NAME}, so there are no names to give; make them with "
                 "`leadpp prototypes build`, and a student that learnt with them with `leadpp run`"
             )
-        found = read_prototypes(path)
-        if found.names is None:
+        found = read_spaces(path)
+        if found[0].names is None:
             raise TextError(f"{path}: holds no names; give them to `leadpp prototypes build` with --names")
         return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that photographs can be given."""
+        return self.spaces[0].names or ()
+
+    @property
+    def vectors(self) -> tuple[Tensor, ...]:
+        """The prototypes alone, one tensor a space."""
+        return tuple(space.vectors for space in self.spaces)
+
+    @property
+    def usual(self) -> tuple[float, ...]:
+        """The temperature of the distillation in each space."""
+        return choose_temperatures(self.spaces, chosen=self.config.loss.distillation_temperature)
 
     @functools.cached_property
     def student(self) -> Encoder:
@@ -87,24 +105,27 @@ class OpenRun:
         return found
 
     @functools.cached_property
-    def teacher(self) -> Teacher:
-        """Its teacher.
+    def teachers(self) -> tuple[Teacher, ...]:
+        """Its teachers, in the order of the spaces.
 
         Raises:
-            WeightsError: Its weights are not to be had.
+            WeightsError: The weights of one are not to be had.
+            TextError: The prototypes are of another number of teachers.
         """
         settings = self.config.teacher
-        return load_teacher(
+        found = load_teachers(
+            models=settings.models,
             model=settings.model,
             pretrained=settings.pretrained,
             factory=settings.factory,
             normalization=settings.normalization,
         )
-
-    @functools.cached_property
-    def teacher_encoder(self) -> Encoder:
-        """Its teacher as an encoder."""
-        return teacher_encoder(self.teacher, device=self.sight.device)
+        if len(found) != len(self.spaces):
+            raise TextError(
+                f"{self.run / PROTOTYPES_NAME}: prototypes of {len(self.spaces)} teachers, but the settings name "
+                f"{len(found)}; make the prototypes with the teachers that are used"
+            )
+        return found
 
     @functools.cached_property
     def index(self) -> ImageIndex:
@@ -148,17 +169,41 @@ class OpenRun:
         policy = read_tensors(path, kind="localizer")[1].get("policy", "square")
         return find_boxes(localizer, records, reader, policy=policy, progress=self.progress)
 
-    def embed(self, encoder: Encoder, records: Sequence[ImageRecord], *, root: Path, crops: Tensor | None) -> Tensor:
-        """Embed photographs, or their crops, in the space of the prototypes; (N, D).
+    def embed(
+        self, who: Namer, records: Sequence[ImageRecord], *, root: Path, crops: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """Embed photographs, or their crops, in the space of each teacher; one a space, each (N, D).
 
         Raises:
-            TextError: The encoder's space is of another width.
+            TextError: A space is of another width than its prototypes.
             LeadppError: Anything else that the user can mend.
         """
+        if who == "student":
+            return self.fitting(embeddings_of(self.look(self.student, records, root=root, crops=crops)), who=who)
+        names = teacher_names(len(self.teachers))
+        encoders = (
+            teacher_encoder(teacher, device=self.sight.device, name=name)
+            for teacher, name in zip(self.teachers, names, strict=True)
+        )
+        found = [self.look(encoder, records, root=root, crops=crops)[EMBEDDING] for encoder in encoders]
+        return self.fitting(found, who=who)
+
+    def look(
+        self, encoder: Encoder, records: Sequence[ImageRecord], *, root: Path, crops: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Make all features of photographs, or of their crops."""
         what = f"{encoder.name}, {'whole photographs' if crops is None else 'object crops'}"
-        found = self.sight.features(encoder, records, root=root, crops_xyxy=crops, what=what)[EMBEDDING]
-        self.prototypes.check_width(found.shape[1], of=f"the embedding of the {encoder.name}")
-        return found
+        return self.sight.features(encoder, records, root=root, crops_xyxy=crops, what=what)
+
+    def fitting(self, embeddings: Sequence[Tensor], *, who: Namer) -> tuple[Tensor, ...]:
+        """Refuse embeddings of other widths than the prototypes.
+
+        Raises:
+            TextError: They differ.
+        """
+        if differ := misfit(embeddings, self.spaces):
+            raise TextError(f"{self.run}: the {who}'s {differ}; make the prototypes with the teacher that is used")
+        return tuple(embeddings)
 
     def calibration(self) -> Calibration:
         """Return the temperature of the student: as set, as kept in the run, or fitted now and then kept.
@@ -167,7 +212,7 @@ class OpenRun:
         temperature of the distillation stands in.
         """
         if self.config.name.temperature:
-            return given_temperature(self.config.name.temperature)
+            return given_temperature(self.config.name.temperature, spaces=len(self.spaces))
         of = identity(self.run, size=self.config.input.size, view=self.config.evaluate.view)
         known = read_calibration(self.run, set_name=self.set_name, of=of)
         if known is not None:
@@ -176,7 +221,7 @@ class OpenRun:
             fitted = self._fit()
         except LeadppError as error:
             self.progress.note(f"the temperature of the names is not calibrated: {error}")
-            return uncalibrated(self.config.loss.distillation_temperature, reason=str(error))
+            return uncalibrated(self.usual, reason=str(error))
         try:
             write_calibration(self.run, fitted, set_name=self.set_name, of=of)
         except ArtifactError as error:
@@ -191,14 +236,5 @@ class OpenRun:
         some = [records[place] for place in chosen]
         crops = read_boxes(self.run / BOXES_NAME, some).crop_xyxy if self.set_name == "crop" else None
         self.progress.note(f"fitting the temperature of names to the teacher's confidence on {len(some)} photographs")
-        student, taught = (
-            self.embed(encoder, some, root=self.index.root, crops=crops)
-            for encoder in (self.student, self.teacher_encoder)
-        )
-        return calibrate(
-            student,
-            taught,
-            self.prototypes.vectors,
-            teacher=self.teacher,
-            usual=self.config.loss.distillation_temperature,
-        )
+        student, taught = (self.embed(who, some, root=self.index.root, crops=crops) for who in ("student", "teacher"))
+        return calibrate(student, taught, self.spaces, teachers=self.teachers, usual=self.usual)

@@ -8,6 +8,7 @@ from leadpp.data.index import ImageRecord
 from leadpp.engine.pages import stream_page
 from leadpp.engine.thumbnails import thumbnail
 
+_PACKAGE = "leadpp.stages.names"
 _SIDE_PX = 96
 _TYPICAL_PX = 160
 
@@ -28,12 +29,14 @@ def write_names_page(
         DataError: A photograph cannot be read any more.
     """
     content = {
+        "over": "name",
+        "title": f"{len(records):,} photographs, named",
         "document": document,
         "who": list(document["by"]),
         "rows": _rows(document, records, root=root, thumbnails=thumbnails),
         "without": max(0, len(records) - thumbnails),
     }
-    stream_page(path, "names.html.j2", content, script="table.js")
+    stream_page(path, _PACKAGE, "names.html.j2", content, script="table.js")
 
 
 def _rows(
@@ -65,8 +68,13 @@ def write_strangers_page(
     Raises:
         DataError: A photograph cannot be read any more.
     """
-    content = {"document": document, "groups": _groups(document, shown, root=root, typical=typical)}
-    stream_page(path, "discovered.html.j2", content)
+    content = {
+        "over": "discover",
+        "title": f"{document['unnamed']:,} of {document['clusters']:,} clusters have no name",
+        "document": document,
+        "groups": _groups(document, shown, root=root, typical=typical),
+    }
+    stream_page(path, _PACKAGE, "discovered.html.j2", content)
 
 
 def _groups(

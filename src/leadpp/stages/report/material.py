@@ -18,15 +18,9 @@ from leadpp.engine.neighbours import unit_rows
 from leadpp.errors import ArtifactError
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import read_json, read_table, read_tensors
-from leadpp.text.prototypes import Prototypes, read_prototypes
+from leadpp.text.prototypes import Prototypes, read_spaces
 
 _SPLITS: tuple[Split, ...] = ("train", "test")
-_UNLABELLED = tuple(
-    (encoder, feature, set_)
-    for encoder, feature in (("student", "gap"), ("teacher", "embedding"))
-    for set_ in ("whole", "crop")
-)
-"""Embeddings that are kept of photographs without labels, in the order of preference."""
 
 
 class Absent(Exception):  # noqa: N818 - not an error: a section that has nothing to show
@@ -146,11 +140,16 @@ class Material:
         return read_boxes(self.run / "boxes.parquet", self.usable)
 
     @functools.cached_property
-    def prototypes(self) -> Prototypes:
-        """The run's prototypes."""
+    def spaces(self) -> tuple[Prototypes, ...]:
+        """The run's prototypes in the space of each teacher."""
         if not (self.run / "prototypes.safetensors").exists():
             raise Absent("No prototypes.safetensors: prototypes build makes it, from names or descriptions.")
-        return read_prototypes(self.run / "prototypes.safetensors")
+        return read_spaces(self.run / "prototypes.safetensors")
+
+    @property
+    def prototypes(self) -> Prototypes:
+        """The run's prototypes in the space of the first teacher, or of the only one."""
+        return self.spaces[0]
 
     @functools.cached_property
     def indicators(self) -> dict[str, Tensor]:
@@ -197,7 +196,13 @@ class Material:
             named = [(row["encoder"], row["feature"], row["set"]) for row in self.rows]
             found = (self.bank(*one, "test") for one in named if encoder in (None, one[0]))
         else:
-            found = (self._joined_bank(*one) for one in _UNLABELLED if encoder in (None, one[0]))
+            wanted = ("student", "teacher") if encoder is None else (encoder,)
+            feature = {"student": "gap"}
+            found = (
+                self._joined_bank(one, feature.get(one, "embedding"), set_)
+                for one in wanted
+                for set_ in ("whole", "crop")
+            )
         bank = next((bank for bank in found if bank is not None), None)
         if bank is None:
             whose = f"of the {encoder} " if encoder else ""

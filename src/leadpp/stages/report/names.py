@@ -98,7 +98,7 @@ def _bins(row: Mapping[str, Any]) -> Series:
 
 
 def _temperature(calibration: Mapping[str, Any]) -> str:
-    return f"{number(calibration['temperature'])}, {calibration['how']}"
+    return f"{', '.join(map(number, calibration['temperatures']))}: {calibration['how']}"
 
 
 def _confusion(one: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from leadpp.config.tree import Config
 from leadpp.data.index import ImageIndex
-from leadpp.engine.pages import page_environment
+from leadpp.engine.pages import render_page
 from leadpp.engine.runtime import Progress, SilentProgress
 from leadpp.errors import LeadppError
 from leadpp.io.artifacts import write_text
@@ -90,10 +90,11 @@ def _section(
 
 
 def _render(sections: list[Section], material: Material) -> str:
-    environment = page_environment("leadpp.stages.report")
     config, index = material.config, material.index
-    page = environment.get_template("page.html.j2")
-    return page.render(
+    return render_page(
+        "leadpp.stages.report",
+        "page.html.j2",
+        over="report",
         title=config.report.title or index.root.resolve().name,
         facts=index.summary(),
         preset=config.preset,

@@ -314,7 +314,7 @@ def test_entropy_tells_the_weights_of_the_run(material: Material) -> None:
 
 def test_a_teacher_of_another_width_than_the_prototypes_is_told(run: Path, material: Material) -> None:
     write_prototypes(run / "prototypes.safetensors", Prototypes(vectors=torch.eye(4)[:3]))
-    with pytest.raises(Absent, match="6 columns, the prototypes 4"):
+    with pytest.raises(Absent, match="embedding is 6 wide and the prototypes are 4: evaluate and"):
         teacher.entropy(material)
 
 

@@ -103,7 +103,7 @@ def write_evaluation(run: Path) -> None:
 
 def names_told() -> dict[str, object]:
     """Say of names what an evaluation says: the student's on crops, half of them right; with hostile words."""
-    calibration = {"temperature": 0.04, "how": f"fitted to {EVIL}", "fitted": True}
+    calibration = {"temperatures": [0.04], "how": f"fitted to {EVIL}", "fitted": True}
     bins = {"bins": 2, "counts": [4, 8], "confidence": [0.25, 0.75], "accuracy": [0.5, 0.5]}
     figures = {"naming_accuracy": 0.5, "naming_ece": 0.25, "semantic_accuracy": 0.75, "semantic_chance": 0.5}
     one = {"encoder": "student", "set": "crop", "calibration": calibration, "figures": figures, "confidence": 0.6}
