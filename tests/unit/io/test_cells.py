@@ -2,7 +2,7 @@ import csv
 import io
 import itertools
 
-from leadpp.io.cells import inert, original, table_text
+from leadpp.io.cells import inert, original, plain, table_text
 
 LIVE = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What OWASP lists as the beginnings of cells that spreadsheets run."""
@@ -25,3 +25,8 @@ def test_a_table_is_csv() -> None:
     rows = [("Kea, or =", '=HYPERLINK("http://x")'), ("two\nlines", "")]
     read = list(csv.reader(io.StringIO(table_text(("name", "text"), rows), newline="")))
     assert read == [["name", "text"], ["Kea, or =", '\'=HYPERLINK("http://x")'], ["two\nlines", ""]]
+
+
+def test_a_carriage_return_in_a_plain_cell_ends_no_row() -> None:
+    text = table_text(["x", "y"], [[plain("\r=1"), plain(0.5)]])
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [["x", "y"], ["\n=1", "0.5000"]]
