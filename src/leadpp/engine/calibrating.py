@@ -21,7 +21,7 @@ from leadpp.engine.neighbours import unit_rows
 from leadpp.functional.calibration import match_confidence, mean_confidence
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import file_digest, read_json, write_json
-from leadpp.io.checkpoint import newest_checkpoint
+from leadpp.io.ledger import newest_checkpoint
 from leadpp.models.teacher import Teacher
 from leadpp.text.prototypes import Prototypes
 
