@@ -89,6 +89,8 @@ def _after_interrupt(command: list[str]) -> str:
     """Say what there is after Ctrl-C, and how to go on."""
     if command == ["world"]:
         return "nothing was written, a world is written whole or not at all; run the same command to draw it"
+    if command == ["import-weights"]:
+        return "nothing was written; run the same command again"
     if command == ["describe"]:
         return "finished descriptions are kept; run the same command to go on"
     if command == ["propose"]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from leadpp.data.views import Samples, eval_loader
 from leadpp.engine.features import Encode, backbone_features, extract, student_features, teacher_features
-from leadpp.engine.restore import load_student
+from leadpp.engine.restore import load_student, names_classes, unlearnt_features
 from leadpp.engine.runtime import Progress
 from leadpp.errors import ArtifactError, DataError, LeadppError
 from leadpp.io.ledger import newest_checkpoint
@@ -52,21 +52,23 @@ def student_encoder(run: Path, *, backbone: str, device: torch.device) -> Encode
         return None
     student, metadata = load_student(path, backbone=backbone)
     facts = {"checkpoint": path.relative_to(run).as_posix(), "epoch": metadata.get("epoch"), **_how_made(metadata)}
+    without = unlearnt_features(metadata)
     return Encoder(
         name="student",
         title=metadata["backbone"],
-        encode=student_features(student.to(device)),
-        measured=("gap", "attention"),
-        names_classes=bool(metadata.get("class_count")),
+        encode=student_features(student.to(device), without=without),
+        measured=tuple(name for name in ("gap", "attention") if name not in without),
+        names_classes=names_classes(metadata),
         facts={key: value for key, value in facts.items() if value is not None},
     )
 
 
 def _how_made(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Say in which way the student is not the trained one itself, and that it was not trained in single precision."""
+    """Say in which way the student is not the trained one itself, whose it is, and if not in single precision."""
     plain = {"train.average_decay": 0.0, "train.blend": 1.0, "precision": "fp32"}
     found = {name: metadata.get(name, value) for name, value in plain.items()}
-    return {name.removeprefix("train."): value for name, value in found.items() if value != plain[name]}
+    imported = {name: metadata[name] for name in ("imported",) if name in metadata}
+    return {name.removeprefix("train."): value for name, value in found.items() if value != plain[name]} | imported
 
 
 def frozen_encoder(backbone: str, *, device: torch.device) -> Encoder:

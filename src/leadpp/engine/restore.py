@@ -1,5 +1,6 @@
 """From a checkpoint back to the student that the training gives away, for evaluation."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,20 @@ def describe_student(student: Student, *, backbone: str) -> dict[str, Any]:
         "attention_scaling": student.attention_scaling,
         "batchnorm": student.batchnorm,
     }
+
+
+def names_classes(metadata: Mapping[str, Any]) -> bool:
+    """Tell from a checkpoint's metadata whether the student's embedding can be held against prototypes.
+
+    It can where the student learnt with them, here (``class_count``) or before it was imported (``names_classes``).
+    """
+    return bool(metadata.get("names_classes", metadata.get("class_count")))
+
+
+def unlearnt_features(metadata: Mapping[str, Any]) -> frozenset[str]:
+    """Return the features of an imported student whose heads came with no weights and were drawn at random."""
+    made_by = {"projector": "embedding", "attention": "attention"}
+    return frozenset(made_by[head] for head in metadata.get("drawn", ()))
 
 
 def load_student(path: Path, *, backbone: str | None = None) -> tuple[Student, dict[str, Any]]:

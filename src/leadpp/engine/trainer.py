@@ -136,6 +136,11 @@ class Trainer:
         checkpoint = read_newest_whole(self._folder, notify=self._progress.note)
         if checkpoint is None:
             return 0
+        if "imported" in checkpoint.metadata:
+            raise CheckpointError(
+                f"{checkpoint.path}: it was imported without the state of a training, so none can go on from it; begin "
+                "one in another run folder, with student.backbone local-dir: and the folder backbone beside checkpoints"
+            )
         for name, expected in self._identity().items():
             found = checkpoint.metadata.get(name, _SINCE.get(name))
             if found != expected:

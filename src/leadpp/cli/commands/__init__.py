@@ -36,6 +36,9 @@ COMMANDS = {
     "train": Command("stages", "train the student"),
     "evaluate": Command("stages", "measure the features: kNN, linear probe, retrieval, clustering, naming"),
     "report": Command("stages", "write report.html"),
+    "import-weights": Command(
+        "import_weights", "turn a checkpoint of the reference, of MoCo or of torchvision into a run folder"
+    ),
     "compare": Command("trust", "say whether two trainings are the same bit for bit, and if not where they part"),
     "verify": Command("trust", "check every file of a run against its digest, and say what was made from what"),
     "name": Command("name", "say what is in photographs, with the names that a run learnt and how sure it is of them"),
