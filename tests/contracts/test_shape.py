@@ -49,6 +49,7 @@ def test_nothing_unpickles() -> None:
         ["--help"], ["run", "--help"], ["prepare", "--help"], ["world", "--help"], ["--version"], ["trian"],
         ["world", "w", "--species", "many"], ["demo", "--help"], ["demo", "--train.epoch", "3"],
         ["describe", "--help"], ["describe", "--names", "n", "--out", "d.csv", "--llm.budget", "much"],
+        ["propose", "--help"],
     ],
 )  # fmt: skip
 def test_help_and_mistakes_need_no_heavy_imports(words: list[str]) -> None:

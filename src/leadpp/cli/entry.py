@@ -72,6 +72,8 @@ def _after_interrupt(command: list[str]) -> str:
         return "nothing was written, a world is written whole or not at all; run the same command to draw it"
     if command == ["describe"]:
         return "finished descriptions are kept; run the same command to go on"
+    if command == ["propose"]:
+        return "what the model has answered is kept; run the same command to go on"
     resume = "" if command == ["demo"] else ", a training with --resume"
     return f"finished stages are kept; run the same command to go on{resume}"
 
