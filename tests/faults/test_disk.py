@@ -114,7 +114,7 @@ def test_a_disk_that_fails(
         "words": [*command, "--data", str(demo / "photos"), "--run", str(run)],
         "run": str(run),
         "path": name,
-        "after": min(sizes) // 2 if number == errno.ENOSPC else 0,
+        "after": min(sizes) // 20 if number == errno.ENOSPC else 0,
         "errno": number,
     }
     found = ask(told)
