@@ -145,8 +145,8 @@ def files_page(files: Sequence[Path], tower: ClipWindow) -> Iterator[str]:
     losses = {name: [loss_of(text, tower) for text in own] for name, own in texts.items()}
     yield f"## Descriptions and CLIP's {tower.context_tokens} tokens"
     yield ""
-    yield "A text's tokens and the most are counted with both marks, what is not read without. The last columns: texts of"
-    yield "which at least one sentence is not read at all, and the share of such sentences in all."
+    yield "A text's tokens and the most are counted with both marks, what is not read without. The last columns: texts"
+    yield "of which at least one sentence is not read at all, and the share of such sentences in all."
     yield ""
     yield HEAD_LOSS
     for name, own in texts.items():
@@ -159,8 +159,8 @@ def files_page(files: Sequence[Path], tower: ClipWindow) -> Iterator[str]:
     yield ""
     yield "## How much each way reads"
     yield ""
-    yield "Share of all tokens that the tower is given and reads. The sentences of a summary are chosen by world-clip in"
-    yield "CLIP's place, which changes which are kept, and hardly how many."
+    yield "Share of all tokens that the tower is given and reads. The sentences of a summary are chosen by world-clip"
+    yield "in CLIP's place, which changes which are kept, and hardly how many."
     yield ""
     yield HEAD_READ
     for name, own in texts.items():
@@ -212,9 +212,10 @@ def world_page(seeds: Sequence[int], *, per_species: int, teacher: OpenClipTeach
     counts = f"{len(seeds)} worlds (seeds {', '.join(map(str, seeds))}), 40 species with {per_species} pictures each"
     yield "## Zero-shot naming in a drawn world"
     yield ""
-    yield f"{counts}; crops by true boxes. The tower is world-clip, whose own window is {WINDOWS[0]} tokens; a narrower"
-    yield "one cuts its tokens. Share named right in percent: the mean over the worlds, and in brackets the least and the"
-    yield "most difference, world by world, from `truncate` of the same window (of mixes: from the descriptions alone)."
+    yield f"{counts};"
+    yield f"crops by true boxes. The tower is world-clip, whose own window is {WINDOWS[0]} tokens; a narrower one cuts"
+    yield "its tokens. Share named right in percent: the mean over the worlds, and in brackets the least and the most"
+    yield "difference, world by world, from `truncate` of the same window (of mixes: from the descriptions alone)."
     yield ""
     yield f"| words | window | {' | '.join(WAYS)} |"
     yield "|---|---|" + "---|" * len(WAYS)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def ground(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Ground:
     settings = tmp_path_factory.mktemp("settings") / "settings.yaml"
-    text = (demo / "settings.yaml").read_text().replace("train: {epochs: 2", "train: {monitor_every: 10, epochs: 60")
+    text = (demo / "settings.yaml").read_text().replace("train: {epochs: 2", "train: {monitor_every: 10, epochs: 30")
     settings.write_text(text.replace("workers: 0", "workers: 1") + "checkpoint: {every: 2steps, keep: 3}\n")
     return Ground(data=demo / "photos", settings=settings, given=("--names", str(demo / "names.txt")))
 

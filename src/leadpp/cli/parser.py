@@ -95,6 +95,12 @@ def add_plain(parser: LineParser, *, photographs: bool = True) -> None:
         )
 
 
+def other_groups(*shown: str) -> tuple[str, ...]:
+    """Return the groups of settings besides some, with :data:`ROOT_GROUP`."""
+    groups = dict.fromkeys(leaf.path[0] if len(leaf.path) > 1 else ROOT_GROUP for leaf in option_fields())
+    return tuple(group for group in groups if group not in shown)
+
+
 def add_settings(parser: LineParser, *, only: tuple[str, ...] | None, hidden: bool = False) -> None:
     """Add the settings of the tree as flags.
 

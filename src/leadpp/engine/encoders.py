@@ -36,6 +36,8 @@ class Encoder:
     """Whether its embedding can be held against the prototypes."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What else a reader should know of it."""
+    teacher: Teacher | None = None
+    """The teacher that it is, if it is one."""
 
 
 def student_encoder(run: Path, *, backbone: str, device: torch.device) -> Encoder | None:
@@ -83,7 +85,9 @@ def teacher_encoder(teacher: Teacher, *, device: torch.device, name: str = "teac
     """Take a teacher as an encoder."""
     teacher.to(device)
     encode = teacher_features(teacher)
-    return Encoder(name=name, title=teacher.name, encode=encode, measured=(EMBEDDING,), names_classes=True)
+    return Encoder(
+        name=name, title=teacher.name, encode=encode, measured=(EMBEDDING,), names_classes=True, teacher=teacher
+    )
 
 
 def teacher_names(count: int) -> tuple[str, ...]:

@@ -65,3 +65,20 @@ def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     writer.writerow(header)
     writer.writerows([inert(cell) for cell in row] for row in rows)
     return buffer.getvalue()
+
+
+def plain(value: str | float | bool | None) -> str:
+    """Write a value as a cell for people: numbers with four decimals, ``yes`` and ``no``, nothing for None.
+
+    Carriage returns within words, of which readers disagree whether they end a row, become newlines.
+
+    >>> plain(0.25), plain(True), plain(None), plain(7), plain("a wren")
+    ('0.2500', 'yes', '', '7', 'a wren')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return str(value).replace("\r", "\n")

@@ -1,7 +1,5 @@
 """Embed: features of photographs that nobody has labelled, their clusters, and names by the prototypes; no figures."""
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +32,7 @@ from leadpp.errors import DataError
 from leadpp.functional.distillation import normalized_entropy
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import write_table, write_text
-from leadpp.io.cells import inert
+from leadpp.io.cells import plain, table_text
 from leadpp.models.teacher import load_teachers
 from leadpp.text.prototypes import Prototypes, read_spaces
 
@@ -239,16 +237,5 @@ def _write_photographs(run: Path, columns: Mapping[str, list[Any]]) -> None:
     }
     table = pa.table({name: pa.array(values, types.get(name, pa.string())) for name, values in columns.items()})
     write_table(run / "photographs.parquet", table, kind="photographs")
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
-        writer.writerow([_cell(value) for value in row])
-    write_text(run / "photographs.csv", buffer.getvalue())
-
-
-def _cell(value: object) -> object:
-    """Names and paths come from outside, and a spreadsheet must not run them; the Parquet table has them bare."""
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    return inert(value) if isinstance(value, str) else value
+    rows = ([plain(value) for value in row] for row in zip(*columns.values(), strict=True))
+    write_text(run / "photographs.csv", table_text(list(columns), rows))

@@ -24,6 +24,7 @@ from leadpp.engine.encoders import (
     teacher_encoder,
     teacher_names,
 )
+from leadpp.engine.exam import Exam, examine_names
 from leadpp.engine.features import FeatureBank, load_features, save_features, save_order
 from leadpp.engine.measures import MeasureSettings, evaluate_features
 from leadpp.engine.probe import ProbeSettings
@@ -61,15 +62,21 @@ def evaluate(*, index: ImageIndex, run: Path, config: Config, progress: Progress
     Returns:
         One object per encoder, feature and set, the student's first: ``encoder``, ``feature``, ``set``, the figures of
         :func:`~leadpp.engine.measures.evaluate_features`, ``naming_student`` and ``naming_teacher`` where class
-        prototypes are known and the network learnt with them, ``counts`` and ``protocol``. Several teachers have rows
-        each (``teacher_1`` and so on), and ``naming_teacher`` is what they name together, in a row of its own too.
+        prototypes are known and the network learnt with them, ``counts`` and ``protocol``; where prototypes have names
+        also the figures of :func:`~leadpp.engine.naming.naming_figures`. Several teachers have rows each (``teacher_1``
+        and so on), and ``naming_teacher`` is what they name together, in a row of its own too. What a page shows of the
+        names besides, and which knowledge went into them, is in the file alone, under ``names``.
 
     Raises:
         DataError: There are no labels, no test or training photographs, one class, or nothing to evaluate.
         LeadppError: Anything else that the user can mend.
     """
     job = _prepare(index, run, config, progress or SilentProgress())
-    rows = [row for encoder in _encoders(job) for row in _encoder_rows(job, encoder)]
+    rows: list[dict[str, Any]] = []
+    seen: list[Encoder] = []
+    for encoder in _encoders(job):
+        rows += _encoder_rows(job, encoder)
+        seen.append(encoder)
     if not rows:
         raise DataError(
             f"{run}: nothing to evaluate: evaluate.encoders names {', '.join(config.evaluate.encoders)}, and the run "
@@ -80,7 +87,8 @@ def evaluate(*, index: ImageIndex, run: Path, config: Config, progress: Progress
     for row in rows:
         if row["encoder"] == "student" and row["set"] in by_teacher:
             row["naming_teacher"] = by_teacher[row["set"]]
-    write_json(run / "evaluation.json", {"rows": rows}, kind="evaluation")
+    names = _examine_names(job, rows, seen)
+    write_json(run / "evaluation.json", {"rows": rows, **({"names": names} if names else {})}, kind="evaluation")
     return rows
 
 
@@ -319,6 +327,33 @@ def _together(job: _Job, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str
                 "counts": {"test": len(job.parts["test"].labels)},
                 "protocol": _protocol(job, title, feature=_ANSWER, set_name=set_name),
             }
+
+
+def _examine_names(job: _Job, rows: list[dict[str, Any]], encoders: Sequence[Encoder]) -> dict[str, Any]:
+    """Measure the names that student and teachers give; nothing where the prototypes have none."""
+    path, config = job.run / "prototypes.safetensors", job.config
+    spaces = read_spaces(path) if config.teacher.use != "no" and path.exists() else ()
+    teachers = [encoder.teacher for encoder in encoders if encoder.teacher is not None]
+    teachers = teachers if len(teachers) == len(spaces) else []  # others than those that the prototypes are of
+    student = any(encoder.name == "student" and encoder.names_classes for encoder in encoders)
+    if not spaces or spaces[0].names is None or not (student or teachers):
+        return {}
+    exam = Exam(
+        run=job.run,
+        namers=[*(["student"] if student else []), *(["teacher"] if teachers else [])],
+        teachers=teachers,
+        sets=job.sets,
+        labels=job.parts["test"].labels,
+        classes=job.index.classes,
+        spaces=spaces,
+        match=config.text.match,
+        template=config.text.templates[0],
+        usual=choose_temperatures(spaces, chosen=config.loss.distillation_temperature),
+        fit_images=config.name.fit_images,
+        seed=config.seed,
+        view=(config.input.size, config.evaluate.view),
+    )
+    return examine_names(exam, rows)
 
 
 def _measure_settings(job: _Job) -> MeasureSettings:

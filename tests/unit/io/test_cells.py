@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from leadpp.io.cells import CellError, inert, original, read_rows, table_text
+from leadpp.io.cells import CellError, inert, original, plain, read_rows, table_text
 
 LIVE = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What OWASP lists as the beginnings of cells that spreadsheets run."""
@@ -43,3 +43,8 @@ def test_torn_quotes_are_an_error_at_their_line(words: str, line: int) -> None:
         read_rows(words)
     assert caught.value.line == line
     assert csv.field_size_limit() == limit
+
+
+def test_a_carriage_return_in_a_plain_cell_ends_no_row() -> None:
+    text = table_text(["x", "y"], [[plain("\r=1"), plain(0.5)]])
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [["x", "y"], ["'\n=1", "0.5000"]]

@@ -13,14 +13,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from leadpp.config.tree import CheckpointConfig, Config, LossConfig, TeacherConfig
+from leadpp.data.index import write_index
 from leadpp.engine.features import load_features
 from leadpp.engine.restore import load_student
 from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import CheckpointError, ConfigError, TextError
-from leadpp.io.artifacts import read_table
+from leadpp.io.artifacts import read_json, read_table
 from leadpp.models.teacher import load_teachers
 from leadpp.stages.embed import embed
 from leadpp.stages.evaluate import evaluate
+from leadpp.stages.names import name as name_photographs
+from leadpp.stages.report import names as names_section
 from leadpp.stages.report import teacher as sections
 from leadpp.stages.report.material import Material
 from leadpp.stages.train import train
@@ -247,3 +250,25 @@ def test_a_student_of_one_teacher_does_not_name_in_two_spaces(world: World) -> N
         f"the student's embedding is {DIM} wide and the prototypes are {DIM} and {WIDER}, so its naming is not measured"
     )
     assert said in progress.notes
+
+
+def test_photographs_are_named_by_both_together_at_a_temperature_in_each_space(trained: World, world: World) -> None:
+    shutil.copytree(trained.run / "checkpoints", world.run / "checkpoints")
+    write_index(world.run / "index.parquet", world.index)
+    both = changed(world.config, name={"by": "both", "top": 4})
+    found = name_photographs([world.index.root / "test"], run=world.run, config=both)
+    spaces = read_spaces(world.run / "prototypes.safetensors")
+    assert found["by"]["teacher"]["temperatures"] == tuple(space.temperature for space in spaces)
+    student = found["by"]["student"]
+    assert (student["fitted"], len(student["temperatures"]), len(student["teachers"])) == (True, 2, 2)
+    assert student["reached"] == pytest.approx(student["targets"])
+    evaluate(index=world.index, run=world.run, config=world.config)
+    stored = read_json(world.run / "evaluation.json", kind="evaluation")
+    told = {row["encoder"]: row for row in stored["names"]["rows"] if row["set"] == "whole"}
+    assert told["student"]["calibration"]["temperatures"] == pytest.approx(student["temperatures"], rel=1e-3)
+    right = [row["teacher"]["names"][0]["name"] in row["path"] for row in found["photographs"]]
+    assert told["teacher"]["figures"]["naming_accuracy"] == pytest.approx(sum(right) / len(right))
+    answers = [row for row in stored["rows"] if row["feature"] == "answer"]
+    assert all("naming_ece" in row for row in answers)
+    shown = names_section.names(Material(index=world.index, run=world.run, config=world.config))
+    assert shown["temperatures"]["student \N{MIDDLE DOT} whole photographs"].count(",") >= 1

@@ -41,5 +41,7 @@ COMMANDS = {
     ),
     "compare": Command("trust", "say whether two trainings are the same bit for bit, and if not where they part"),
     "verify": Command("trust", "check every file of a run against its digest, and say what was made from what"),
+    "name": Command("name", "say what is in photographs, with the names that a run learnt and how sure it is of them"),
+    "discover": Command("discover", "show clusters of a run's photographs for which it has no name"),
 }
 """Every command in the order in which help shows them; of two words where a noun has several verbs."""

@@ -82,6 +82,18 @@ class Material:
         return rows
 
     @functools.cached_property
+    def names(self) -> dict[str, Any]:
+        """What ``evaluation.json`` tells of the names that were given: knowledge, promise and rows."""
+        if not self.rows:
+            raise Absent("evaluation.json has no rows.")
+        found: dict[str, Any] = read_json(self.run / "evaluation.json", kind="evaluation").get("names", {})
+        if not found.get("rows"):
+            raise Absent(
+                "No names were measured: they need prototypes with names, and an encoder that learnt with them."
+            )
+        return found
+
+    @functools.cached_property
     def comparison(self) -> dict[str, Any]:
         """What ``comparison.json`` tells of other runs: ``note`` and ``runs``; empty where there is none."""
         path = self.run / "comparison.json"

@@ -11,7 +11,7 @@ from leadpp.engine.pages import render_page
 from leadpp.engine.runtime import Progress, SilentProgress
 from leadpp.errors import LeadppError
 from leadpp.io.artifacts import write_text
-from leadpp.stages.report import clusters, headline, neighbours, objects, setup, teacher, training
+from leadpp.stages.report import clusters, headline, names, neighbours, objects, setup, teacher, training
 from leadpp.stages.report.material import Absent, Material
 
 
@@ -34,6 +34,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Material], dict[str, Any]]], ...] = (
     ("boxes", "Boxes", objects.boxes),
     ("views", "Views", objects.views),
     ("teacher", "Teacher", teacher.entropy),
+    ("names", "Names", names.names),
     ("clusters", "Clusters", clusters.clusters),
     ("retrieval", "Neighbours", neighbours.retrieval),
     ("confusion", "Confusion", neighbours.confusion),

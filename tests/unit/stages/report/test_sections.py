@@ -14,7 +14,7 @@ from leadpp.engine.features import save_features
 from leadpp.errors import ArtifactError
 from leadpp.functional.objective import TermName
 from leadpp.io.artifacts import write_json
-from leadpp.stages.report import headline, neighbours, objects, setup, teacher, training
+from leadpp.stages.report import headline, names, neighbours, objects, setup, teacher, training
 from leadpp.stages.report.material import Absent, Material
 from leadpp.text.prototypes import Prototypes, write_prototypes
 from tests.unit.stages.report.world import CLASSES, CONFIG, EVIL, features_of, make_index, write_run
@@ -389,3 +389,25 @@ def test_unlabelled_photographs_have_no_classes(run: Path, tmp_path: Path) -> No
 def test_a_log_is_read_up_to_its_torn_line(material: Material) -> None:
     assert [line["event"] for line in material.metrics] == ["step", "step", "epoch", "monitor"]
     assert json.dumps(material.metrics[1]["distillation"]) == "null"
+
+
+def test_names_have_their_figures_curves_mistakes_and_what_went_in(material: Material) -> None:
+    content = names.names(material)
+    assert content["columns"] == ["right", "meaning", "ECE"]
+    assert content["rows"] == [("student · object crops", ["50.0", "75.0", "25.0"])]
+    assert content["chance"] == "50.0"
+    assert content["confusions"]["student · object crops"] == [f"{EVIL} is called ape: 3 of 4"]
+    assert content["promise"] == "It says little."
+    (charts,) = content["charts"]
+    assert charts["on"] == "object crops"
+    assert charts["reliability"].count("<polyline") == 2
+    assert "as right as sure" in charts["reliability"]
+    assert charts["coverage"].count("<polyline") == 1
+
+
+def test_names_that_nobody_measured_are_absent(material: Material, run: Path) -> None:
+    stored = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    del stored["names"]
+    (run / "evaluation.json").write_text(json.dumps(stored), encoding="utf-8")
+    with pytest.raises(Absent, match="No names were measured"):
+        names.names(material)
