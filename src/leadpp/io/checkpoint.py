@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -55,6 +56,11 @@ class Checkpoint:
                 f"{own}); train from the start"
             )
         optimizer.load_state_dict({"state": state, "param_groups": settings})
+        # A file keeps no order of memory, and PyTorch's fused steps go through weight and momentum as they lie there.
+        for weight, quantities in optimizer.state.items():
+            for quantity, tensor in quantities.items():
+                if isinstance(tensor, Tensor) and tensor.shape == weight.shape:
+                    quantities[quantity] = torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor)
 
     def _section(self, name: str) -> Mapping[str, Tensor]:
         if name not in self.sections:

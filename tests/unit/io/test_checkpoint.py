@@ -60,6 +60,35 @@ def test_going_on_from_a_file_is_going_on(tmp_path: Path, make: Callable[[nn.Mod
         assert torch.equal(resumed.state_dict()[name], tensor), name
 
 
+def test_momentum_of_weights_that_lie_by_channels_goes_on_too(tmp_path: Path) -> None:
+    """The fused step reads weight and momentum as they lie in memory, whatever the order of their axes."""
+
+    def make() -> tuple[nn.Conv2d, Optimizer]:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            conv = nn.Conv2d(4, 3, kernel_size=2).to(memory_format=torch.channels_last)
+        return conv, SGD(conv.parameters(), lr=0.1, momentum=0.9, fused=True)
+
+    def learn_pictures(conv: nn.Module, optimizer: Optimizer, *, steps: int) -> None:
+        pictures = torch.linspace(-1, 1, 2 * 4 * 5 * 5).view(2, 4, 5, 5)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            torch.autograd.backward(conv(pictures).square().mean())
+            optimizer.step()
+
+    straight, optimizer = make()
+    learn_pictures(straight, optimizer, steps=2)
+    path = tmp_path / "epoch-0001.safetensors"
+    save_checkpoint(path, modules={"student": straight}, optimizer=optimizer, metadata={})
+    resumed, other = make()
+    checkpoint = read_checkpoint(path)
+    checkpoint.load_module("student", resumed)
+    checkpoint.load_optimizer(other)
+    learn_pictures(straight, optimizer, steps=3)
+    learn_pictures(resumed, other, steps=3)
+    assert torch.equal(resumed.weight, straight.weight)
+
+
 def test_settings_of_the_optimizer_are_those_of_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "one.safetensors"
     module = network()

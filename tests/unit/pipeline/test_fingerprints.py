@@ -92,6 +92,10 @@ def changed(run: Path, change: Callable[[], tuple[Job, ImageIndex]]) -> set[str]
         ({"teacher": {"balance": 0.25}}, {"train", "report"}),
         ({"teacher": {"fit": "squeeze"}}, {"train", "report"}),
         ({"teacher": {"pretrained": "other"}}, {"prototypes", "train", "evaluate", "report"}),
+        (
+            {"teacher": {"models": ["ViT-B-16:openai", "ViT-L-14:openai"]}},
+            {"prototypes", "train", "evaluate", "report"},
+        ),
         ({"input": {"size": 96}}, {"train", "evaluate", "report"}),
         ({"input": {"workers": 3}}, {"report"}),
         ({"input": {"cache": "ram", "cache_limit_gb": 2.0, "augment": "device"}}, {"report"}),
@@ -202,6 +206,20 @@ def test_ones_own_factory_is_known_by_its_source(run: Path, tmp_path: Path, monk
     assert fingerprint(job(run, gone), INDEX, "train") != first
 
 
+def test_the_bytes_of_every_teacher_count(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_text("one")
+    settings = {
+        "teacher": {"models": [f"local-dir:{tmp_path / 'student'}", f"ViT-B-16:{tmp_path / 'weights.pt'}"]},
+    }
+    turned = {"teacher": {"models": settings["teacher"]["models"][::-1]}}
+    for name in ("prototypes", "train", "evaluate"):
+        found = [fingerprint(job(run, settings), INDEX, name), fingerprint(job(run, turned), INDEX, name)]
+        for file in ("weights.pt", "student/model.safetensors"):
+            (tmp_path / file).write_text(f"changed for {name}")
+            found.append(fingerprint(job(run, settings), INDEX, name))
+        assert len(set(found)) == 4
+
+
 def test_a_student_without_teacher_or_boxes_does_not_care_for_them(run: Path) -> None:
     alone = {"preset": "moco"}
     first = fingerprint(job(run, alone), INDEX, "train")
@@ -234,3 +252,6 @@ def test_the_temperature_of_names_counts_where_nothing_is_measured(run: Path) ->
     warm = job(run, {"loss": {"distillation_temperature": 0.5}})
     assert fingerprint(warm, INDEX, "evaluate") == fingerprint(job(run), INDEX, "evaluate")
     assert fingerprint(warm, bare, "evaluate") != fingerprint(job(run), bare, "evaluate")
+    several = {"teacher": {"models": ["ViT-B-16:openai", "ViT-L-14:openai"]}}
+    warm = job(run, several | {"loss": {"distillation_temperature": 0.5}})
+    assert fingerprint(warm, INDEX, "evaluate") != fingerprint(job(run, several), INDEX, "evaluate")
