@@ -1,4 +1,4 @@
-"""Which share of finished descriptions passes the rules for a language model's replies, and which rule refuses the rest.
+"""Which finished descriptions pass the rules for a language model's replies, and which rule refuses the others.
 
     python -m benchmarks.replies DESCRIPTIONS.csv ...
 

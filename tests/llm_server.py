@@ -59,7 +59,7 @@ class Told:
     """Whether the connection is cut halfway through the body."""
     finish: str = "stop"
     usage: bool = True
-    """Whether the tokens are counted: as many as words."""
+    """Whether the tokens are counted."""
 
 
 def too_many(retry_after: str | None = None) -> Told:
@@ -102,6 +102,7 @@ class LLMServer:
         key: str = "",
         models: tuple[str, ...] = ("small",),
         latency_s: float = 0.0,
+        tokens: Callable[[str], int] = lambda text: len(text.split()),
         port: int = 0,
     ) -> None:
         """Make a server.
@@ -112,9 +113,11 @@ class LLMServer:
             key: If given, requests without it are refused.
             models: Names of the models; requests for another one are refused.
             latency_s: Seconds that every completion takes.
+            tokens: Counts the tokens of a text; words count as tokens when left out.
             port: Where to listen; 0 takes a free one.
         """
         self.answer, self.faults, self.key, self.models, self.latency_s = answer, list(faults), key, models, latency_s
+        self.tokens = tokens
         self.asked: list[Asked] = []
         self.most_at_once = 0
         self._at_once = 0
@@ -199,7 +202,9 @@ def _handler_of(server: LLMServer) -> type[BaseHTTPRequestHandler]:
             self._send(told, asked)
 
         def _send(self, told: Told, asked: Asked | None = None) -> None:
-            body = told.body if told.body is not None or asked is None else completion(told, asked)
+            body = (
+                told.body if told.body is not None or asked is None else completion(told, asked, tokens=server.tokens)
+            )
             content = body or b""
             self.send_response(told.status)
             self.send_header("Content-Type", told.content_type)
@@ -213,10 +218,10 @@ def _handler_of(server: LLMServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def completion(told: Told, asked: Asked) -> bytes:
+def completion(told: Told, asked: Asked, *, tokens: Callable[[str], int]) -> bytes:
     """Return a completion as the protocol has it."""
     choice = {"index": 0, "message": {"role": "assistant", "content": told.text}, "finish_reason": told.finish}
-    counts = {"prompt_tokens": len(asked.words.split()), "completion_tokens": len((told.text or "").split())}
+    counts = {"prompt_tokens": tokens(asked.words), "completion_tokens": tokens(told.text or "")}
     content: dict[str, Any] = {"id": "x", "object": "chat.completion", "model": asked.body["model"]}
     content |= {"choices": [choice]} | ({"usage": counts} if told.usage else {})
     return json.dumps(content, ensure_ascii=False).encode()

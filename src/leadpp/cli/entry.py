@@ -74,6 +74,8 @@ def _after_interrupt(command: list[str]) -> str:
         return "finished descriptions are kept; run the same command to go on"
     if command in (["name"], ["discover"]):
         return "the files of an earlier time are as they were; run the same command again"
+    if command == ["propose"]:
+        return "what the model has answered is kept; run the same command to go on"
     resume = "" if command == ["demo"] else ", a training with --resume"
     return f"finished stages are kept; run the same command to go on{resume}"
 

@@ -5,8 +5,8 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
-_FORMULA = re.compile("'*[=+\\-@\\t\\r\uff1d\uff0b\uff0d\uff20]")
-"""What a spreadsheet may run, in full width too, and whatever would be mistaken for the same with its mark."""
+_FORMULA = re.compile("'*(?:[\\t\\r\\n]|[\\s\\x00-\\x1f\u200b\ufeff]*[=+\\-@\uff1d\uff0b\uff0d\uff20])")
+"""What a spreadsheet may run, in full width too and behind blanks that it drops, with or without marks before it."""
 
 
 def inert(text: str) -> str:

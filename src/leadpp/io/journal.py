@@ -38,10 +38,10 @@ class Journal:
                 raise ArtifactError(f"{path}: another leadpp is at work on it; wait, or choose another file")
             self._stream.seek(0)
             content = self._stream.read()
-            self._size = content.rfind(b"\n") + 1
-            self.records = _records(path, content[: self._size])
+            whole = content.rfind(b"\n") + 1
+            self.records = _records(path, content[:whole])
             with writing(path):
-                self._stream.truncate(self._size)
+                self._stream.truncate(whole)
         except BaseException:
             self._stream.close()
             raise
@@ -51,7 +51,7 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         """Close the file and let go of it; one without records is removed."""
-        if not self._size:
+        if not os.fstat(self._stream.fileno()).st_size:
             self.path.unlink(missing_ok=True)
         self._stream.close()
 
@@ -74,6 +74,7 @@ class Journal:
         """
         new = [dict(record) for record in records]
         content = b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in new)
+        size = self._stream.seek(0, os.SEEK_END)
         with writing(self.path):
             try:
                 if self._stream.write(content) != len(content):
@@ -81,16 +82,15 @@ class Journal:
                 os.fsync(self._stream.fileno())
             except OSError:
                 with contextlib.suppress(OSError):
-                    self._stream.truncate(self._size)
+                    self._stream.truncate(size)
                 raise
-        self._size += len(content)
         self.records += new
 
     def clear(self) -> None:
         """Forget all records."""
         with writing(self.path):
             self._stream.truncate(0)
-        self._size, self.records = 0, []
+        self.records = []
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ whenever the command ends, however it ends.
 import asyncio
 import datetime
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def preview(out: Path, *, words: Words, config: Config) -> dict[str, Any]:
     """
     plan, prompt, llm = _plan(words, config), _prompt(config.llm), config.llm
     there = read_entries(out)
-    missing = [] if plan.ready is not None and llm.model else [place for place in plan.wanted if place not in there]
+    missing = [place for place in plan.wanted if place not in there] if plan.author.model != OWN else []
     asked = [(name, number, prompt.messages(name, number=number)) for name, number in missing]
     reply = round((llm.min_words + llm.max_words) / 2 * _TOKENS_A_WORD)
     tokens_in = sum(prompt_tokens(messages) + number * reply for _, number, messages in asked)
@@ -302,6 +302,8 @@ async def _ask(
             for each in tasks:
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if isinstance(rows, Generator):
+                rows.close()  # so that the bar is gone before anything else is said
 
 
 class _Desk:

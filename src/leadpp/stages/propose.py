@@ -32,6 +32,7 @@ LEAST_A_ROUND: Final = 10
 """Names asked for where fewer are missing, because most of them will be known."""
 MOST_KNOWN: Final = 400
 """Names, the newest, that the model is told of; it need not know all, because what it repeats is dropped."""
+BUDGET: Final = "budget"
 _TOKENS_A_NAME: Final = 6
 """For estimates."""
 
@@ -60,14 +61,15 @@ def propose(
         progress: Told of each round.
 
     Returns:
-        JSON-ready: ``names`` there are of ``count``, why it ``stopped`` ("complete", "nothing new", "budget"), how many
+        JSON-ready: ``names`` there are of ``count``, why it ``stopped`` ("complete" or "nothing new"), how many
         ``rounds`` there were and names ``dropped``, ``tokens_in`` and ``tokens_out`` of all rounds, ``cost`` of this
         command, and the files ``out`` and ``provenance``.
 
     Raises:
         ConfigError: No model, no domain, or a count that is too small.
         TextError: A bad template, no name at all, or ``out`` holds what this command did not write.
-        LLMError: The model cannot be asked; what it answered before is kept.
+        LLMError: The model cannot be asked, and what it answered before is kept; or the budget is used up, and the
+            names that there are were written.
         ArtifactError: The disk refused, or another process is at work on it.
     """
     progress = progress or SilentProgress()
@@ -101,6 +103,8 @@ def propose(
         }
     _write(out, names, facts, before=before)
     _tell(facts, progress)
+    if stopped == BUDGET:
+        raise BudgetError(f"the budget is used up: {out} has {len(names)} names of {count}; raise llm.budget to go on")
     return _results(out, facts, meter)
 
 
@@ -176,7 +180,7 @@ async def _ask(
                 await _ask_once(roll, journal, chat, missing=count - len(roll.names), prompt=prompt, config=config)
             except BudgetError as error:
                 progress.note(f"stopped: {error}")
-                return "budget"
+                return BUDGET
             found = roll.rounds[-1]
             progress.note(
                 f"round {len(roll.rounds)}: {found['read']} names read, {found['new']} new; "

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from leadpp.text.answers import LONGEST_TEXT
 from leadpp.text.chat import Chat, Reply
 from leadpp.text.prompts import DescribePrompt
 from leadpp.text.replies import check_description
@@ -80,6 +81,8 @@ def _verdict(
 ) -> tuple[str, str]:
     if not reply.complete and not reply.text:
         return "", f"all of its {wanted.max_tokens} tokens went into thoughts (llm.max_tokens)"
+    if len(reply.text) >= LONGEST_TEXT:
+        return "", f"it is longer than {LONGEST_TEXT:,} characters"
     text, reason = check_description(
         reply.text, name=name, others=others, min_words=wanted.min_words, max_words=wanted.max_words
     )

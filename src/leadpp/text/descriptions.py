@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from leadpp.text.names import check_distinct, name_key, read_words
 HEADER = ("class name", "description")
 _NAME_TITLES = frozenset({"classname", "class", "classes", "name", "names", "label", "category", "species"})
 _TEXT_TITLES = frozenset({"description", "descriptions", "text", "texts", "caption", "prompt"})
+_FIRST_CELL = re.compile(r'(?:"(?:[^"]|"")*"|[^",;\t\n]*)([,;\t])')
 
 _JSON_NAMES = ("class", "name")
 _JSON_TEXTS = ("text", "description")
@@ -84,7 +86,7 @@ _Pair = tuple[str, str, str]  # where it stands, class name, description
 
 
 def _csv_pairs(path: Path, words: str, notify: Callable[[str], None]) -> list[_Pair]:
-    reader = csv.reader(io.StringIO(words, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(words, newline=""), strict=True, delimiter=delimiter_of(words))
     try:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
@@ -102,6 +104,12 @@ def _csv_pairs(path: Path, words: str, notify: Callable[[str], None]) -> list[_P
         notify(f"{path}: {len(untitled)} texts in a column without a title are left out, first of {untitled[0]!r}")
     cells = [(line, row[layout.name].strip(), row[layout.text].strip()) for line, row in rows]
     return [(f"line {line}", original(name), original(text)) for line, name, text in cells]
+
+
+def delimiter_of(words: str) -> str:
+    """Return what ends the first cell of a CSV: a semicolon from spreadsheets that write decimals with a comma."""
+    first = _FIRST_CELL.match(words.lstrip())
+    return first[1] if first else ","
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -91,7 +91,8 @@ async def open_chat(
             notify(f"the key goes to {endpoint.where} unencrypted; anybody on the way can read it")
         yield PatientChat(
             endpoint,
-            settings={"model": model, "seed": seed} | ({} if temperature is None else {"temperature": temperature}),
+            settings={"model": model} | ({} if temperature is None else {"temperature": temperature}),
+            seed=seed,
             limit=asyncio.Semaphore(concurrency),
             retries=retries,
             backoff_s=backoff_s,
@@ -108,6 +109,7 @@ class PatientChat:
         endpoint: "Endpoint",
         *,
         settings: Mapping[str, object],
+        seed: int,
         limit: asyncio.Semaphore,
         retries: int,
         backoff_s: float,
@@ -115,7 +117,7 @@ class PatientChat:
         notify: Callable[[str], None],
     ) -> None:
         self._endpoint, self._limit, self._meter, self._notify = endpoint, limit, meter, notify
-        self._settings = dict(settings)
+        self._settings, self._seed = {**settings, "seed": seed}, seed
         self._length_name = "max_tokens"
         self._retries, self._backoff_s = retries, backoff_s
         self._numbers = itertools.count()
@@ -124,15 +126,16 @@ class PatientChat:
 
     async def ask(self, messages: Sequence[Message], *, max_tokens: int) -> Reply:
         """Send a conversation and return what comes next in it; see :meth:`~leadpp.text.chat.Chat.ask`."""
-        number = next(self._numbers)
+        number, attempt = next(self._numbers), 0
         async with self._limit:
-            for attempt in range(self._retries + 1):
+            while True:
                 await self._keep_quiet()
                 try:
                     return await self._adapting(messages, max_tokens)
                 except PassingError as error:
-                    await self._wait(error, draw=self._draw(number, attempt), attempt=attempt)
-        raise AssertionError("the last attempt returns or raises")
+                    draw = derive_seed(self._seed, "backoff", number, attempt) / 2**63
+                    await self._wait(error, draw=draw, attempt=attempt)
+                    attempt += 1
 
     async def _wait(self, error: PassingError, *, draw: float, attempt: int) -> None:
         """Wait before the next attempt, and have all others wait if the server is crowded; give up if it is time to.
@@ -158,9 +161,6 @@ class PatientChat:
     async def _keep_quiet(self) -> None:
         while (left := self._quiet_until - time.monotonic()) > 0:
             await asyncio.sleep(left)
-
-    def _draw(self, number: int, attempt: int) -> float:
-        return derive_seed(int(str(self._settings.get("seed", 0))), "backoff", number, attempt) / 2**63
 
     async def _adapting(self, messages: Sequence[Message], max_tokens: int) -> Reply:
         """Ask once; leave out or rename a setting that the server does not know, and ask again."""

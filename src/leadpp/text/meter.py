@@ -79,7 +79,7 @@ class Meter:
             if not self._has_room(claim):
                 raise BudgetError(
                     f"the next request might cost {claim.most:.4f}, and {self.cost:.4f} of the budget of "
-                    f"{self._budget:g} is used"
+                    f"{self._budget:g} is used: raise it, or lower llm.max_tokens"
                 )
             self._under_way += 1
             self._claimed += claim.most

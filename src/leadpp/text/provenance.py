@@ -8,7 +8,7 @@ from pathlib import Path
 
 from leadpp.errors import TextError
 from leadpp.io.cells import original, table_text
-from leadpp.text.descriptions import HEADER
+from leadpp.text.descriptions import HEADER, delimiter_of
 from leadpp.text.names import read_words
 
 TEMPLATE, OWN = "template", "own"
@@ -73,7 +73,8 @@ def _read_origins(path: Path) -> list[Origin]:
     if path.suffix.lower() == ".json":
         return []
     try:
-        reader = csv.DictReader(io.StringIO(read_words(path), newline=""))
+        words = read_words(path)
+        reader = csv.DictReader(io.StringIO(words, newline=""), delimiter=delimiter_of(words))
         if not {*HEADER, *_COLUMNS} <= set(reader.fieldnames or ()):
             return []
         rows = [Origin(**{name: original(row[name] or "") for name in _COLUMNS}) for row in reader]

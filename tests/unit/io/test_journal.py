@@ -109,6 +109,20 @@ def test_a_record_is_on_disk_when_append_returns(tmp_path: Path, monkeypatch: py
         assert synced == [path.stat().st_size]
 
 
+def test_a_signal_right_after_a_record_does_not_lose_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(number: int) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "rows.jsonl"
+    with Journal(path) as journal, monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", stop)
+        with pytest.raises(KeyboardInterrupt):
+            journal.append({"n": 1})
+    with Journal(path) as journal:
+        journal.append({"n": 2})
+    assert read_journal(path) == [{"n": 1}, {"n": 2}]
+
+
 def test_folders_and_missing_files(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="folder stands where a file is meant"):
         Journal(tmp_path)

@@ -116,10 +116,12 @@ def test_a_server_that_answers_nobody_is_left(tmp_path: Path, words: Words) -> N
     def answer(asked: Asked) -> str | Told:
         return describer(asked) if class_of(asked) in NAMES[:2] else Told(body=b"{}")
 
+    assert words.names is not None
+    words.names.write_text("\n".join([*NAMES[:2], *(f"Bird {number}" for number in range(18))]), encoding="utf-8")
     with LLMServer(answer=answer) as server, pytest.raises(LLMError, match="no chat completion") as caught:
         describe(tmp_path / "d.csv", words=words, config=config_of(server, concurrency=1))
     assert 2 + 5 <= len(server.asked) <= 2 + 5 + 1  # the next may be on its way when the fifth comes back
-    assert "2 of 8 descriptions are done and kept" in str(caught.value)
+    assert "2 of 20 descriptions are done and kept" in str(caught.value)
     assert list(read_descriptions(tmp_path / "d.csv")) == list(NAMES[:2])
 
 

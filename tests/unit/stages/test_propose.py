@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from leadpp.cli import main
 from leadpp.config import build_config
 from leadpp.engine.runtime import SilentProgress
-from leadpp.errors import ArtifactError, ConfigError, LeadppError, LLMError, TextError
+from leadpp.errors import ArtifactError, BudgetError, ConfigError, LeadppError, LLMError, TextError
 from leadpp.stages.propose import LEAST_A_ROUND, MOST_A_ROUND, estimate, propose
 from leadpp.text.names import read_names
 from leadpp.text.prompts import default_prompt
@@ -42,9 +42,14 @@ def knowing(names: Sequence[str]) -> Callable[[Asked], str]:
 
 
 def run(
-    out: Path, server: LLMServer, *, count: int = 10, least_cosine: float = LETTERS_ALONE, **llm: str | float
+    out: Path,
+    server: LLMServer,
+    *,
+    count: int = 10,
+    least_cosine: float = LETTERS_ALONE,
+    llm: Mapping[str, str | float] | None = None,
 ) -> dict[str, Any]:
-    settings = {"base_url": server.url, "model": "small", "domain": "birds", "retries": 0} | llm
+    settings = {"base_url": server.url, "model": "small", "domain": "birds", "retries": 0} | dict(llm or {})
     progress = SilentProgress()
     found = propose(
         out=out,
@@ -232,11 +237,13 @@ def test_names_of_groups_are_kept_and_told(tmp_path: Path) -> None:
 def test_a_budget_stops_before_it_is_passed_and_keeps_what_there_is(tmp_path: Path) -> None:
     out = tmp_path / "names.txt"
     with LLMServer(answer=knowing(NAMES)) as server:
-        found = run(out, server, count=20, price_in=0.0, price_out=1e6, budget=150.0, max_tokens=100)
+        prices: dict[str, str | float] = {"price_in": 0.0, "price_out": 1e6, "max_tokens": 100}
+        with pytest.raises(BudgetError, match=r"names\.txt has 18 names of 20"):
+            run(out, server, count=20, llm={"budget": 150.0} | prices)
         assert len(server.asked) == 3  # of 21 tokens each, and 100 at the worst
-    assert found["stopped"] == "budget"
-    assert found["cost"] == 63.0
-    assert read_names(out) == tuple(NAMES[:18])
+        assert read_names(out) == tuple(NAMES[:18])
+        assert provenance(out)["stopped"] == "budget"
+        assert run(out, server, count=20, llm={"budget": 150.0} | prices)["names"] == 20
 
 
 @pytest.mark.parametrize("fault", [MALFORMED, CUT, failing(500)])
@@ -279,13 +286,13 @@ def test_rounds_of_another_question_are_not_gone_on_with(tmp_path: Path) -> None
     with LLMServer(answer=knowing(NAMES), models=("small", "large")) as server:
         run(out, server)
         with pytest.raises(TextError, match="with the domain 'birds', not 'cars'"):
-            run(out, server, domain="cars")
+            run(out, server, llm={"domain": "cars"})
         with pytest.raises(TextError, match="with the model 'small', not 'large'"):
-            run(out, server, model="large")
+            run(out, server, llm={"model": "large"})
         prompt = tmp_path / "prompt.txt"
         prompt.write_text("List {count} {domain}!", encoding="utf-8")
         with pytest.raises(TextError, match="with the prompt '"):
-            run(out, server, prompt=str(prompt))
+            run(out, server, llm={"prompt": str(prompt)})
         assert len(server.asked) == 2
 
 
@@ -305,7 +312,7 @@ def test_mistakes_are_one_clear_line_before_anybody_is_asked(
 ) -> None:
     with LLMServer() as server:
         with pytest.raises((ConfigError, TextError), match=re.escape(message)):
-            run(tmp_path / name, server, count=count, **llm)
+            run(tmp_path / name, server, count=count, llm=llm)
         assert not server.asked
     assert not list(tmp_path.iterdir())
 

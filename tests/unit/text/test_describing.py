@@ -65,6 +65,7 @@ def test_after_the_last_attempt_there_is_a_reason() -> None:
     [
         (Reply(text=GOOD, tokens_in=1, tokens_out=1, complete=False), "it was cut off before its end"),
         (Reply(text="", tokens_in=1, tokens_out=1, complete=False), "all of its 200 tokens went into thoughts"),
+        (Reply(text="wing " * 4000, tokens_in=1, tokens_out=1, complete=False), "longer than 20,000 characters"),
         (Reply(text=description("Robin"), tokens_in=1, tokens_out=1), "it names another class, 'Robin'"),
         (Reply(text=description("Wren", 1), tokens_in=1, tokens_out=1), "it is the same as an earlier description"),
     ],

@@ -23,8 +23,22 @@ def _file(folder: Path, content: str | bytes, name: str = "texts.csv") -> Path:
         'Wren,"Small, brown.",\nAuk,Black and white.,\n',
         'description,family,class\n"Small, brown.",Troglodytidae,Wren\nBlack and white.,Alcidae,Auk\n',
         'id,name,text\n7,Wren,"Small, brown."\n3, Auk , Black and white. \n',
+        "class name;description\nWren;Small, brown.\nAuk;Black and white.\n",
+        '\n"Wren";Small, brown.\nAuk;Black and white.\n',
+        "class name\tdescription\nWren\tSmall, brown.\nAuk\tBlack and white.\n",
     ],
-    ids=["plain", "empty third column", "bom and crlf", "no header", "no header, third column", "order", "ids"],
+    ids=[
+        "plain",
+        "empty third column",
+        "bom and crlf",
+        "no header",
+        "no header, third column",
+        "order",
+        "ids",
+        "semicolons",
+        "semicolons alone",
+        "tabs",
+    ],
 )
 def test_the_forms_of_csv_say_the_same(tmp_path: Path, content: str) -> None:
     assert list(read_descriptions(_file(tmp_path, content)).items()) == [

@@ -347,7 +347,7 @@ def test_a_budget_is_never_passed_and_used_as_far_as_it_goes() -> None:
     assert 1500 < shared.cost <= 2000
     assert shared.cost == 60 * len(server.asked)
     assert server.most_at_once == 4  # of which the fifth could have passed it
-    assert "of the budget of 2000 is used" in str(caught.value)
+    assert "of the budget of 2000 is used: raise it" in str(caught.value)
 
 
 def test_what_nobody_could_count_is_taken_at_its_worst() -> None:

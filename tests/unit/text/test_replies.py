@@ -34,6 +34,13 @@ def test_what_cannot_be_seen_is_refused(kind: str) -> None:
     assert "what can be seen" in check(UNSEEN[kind], name="anything")
 
 
+@pytest.mark.parametrize(("kinds", "fits"), [(4, False), (5, True)])
+def test_five_different_words_in_fifty_are_enough_and_four_are_not(kinds: int, fits: bool) -> None:
+    seen = ["red", "blue", "wings", "tail", "bill"][:kinds]
+    words = [*seen, *seen, *["thing"] * (50 - 2 * kinds)]
+    assert (check(f"{' '.join(words)}.") == "") is fits
+
+
 def test_one_rich_sentence_does_not_carry_three_on_habits() -> None:
     rich = "It is small, round and brown, with white streaks on a black back, a thin curved bill and pink legs."
     habits = (

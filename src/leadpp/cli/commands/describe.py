@@ -23,8 +23,9 @@ def describe_parser() -> LineParser:
     parser.add_argument(
         "--out", type=path_argument, required=True, metavar="TABLE.csv", help="the table to write, or to go on with"
     )
-    parser.add_argument("--fresh", action="store_true", help="set aside what is there, and begin anew")
-    parser.add_argument(
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--fresh", action="store_true", help="set aside what is there, and begin anew")
+    there.add_argument(
         "--keep", action="store_true", help="keep what another model, prompt or seed wrote, and ask for the rest"
     )
     parser.add_argument(

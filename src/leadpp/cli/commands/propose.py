@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from leadpp.cli.commands import COMMANDS
-from leadpp.cli.parser import JSON_HELP, ROOT_GROUP, LineParser, add_settings, new_parser, path_argument, settings_of
+from leadpp.cli.parser import ROOT_GROUP, LineParser, add_plain, add_settings, new_parser, path_argument, settings_of
 
 
 def propose_parser() -> LineParser:
@@ -30,8 +30,7 @@ def propose_parser() -> LineParser:
     parser.add_argument("--budget", dest="llm.budget", metavar="X", help="the same as --llm.budget")
     parser.add_argument("--dry-run", action="store_true", help="show the question and an estimate, and ask nobody")
     parser.add_argument("--print-prompt", action="store_true", help="print the prompt that comes along, to edit it")
-    parser.add_argument("--config", type=path_argument, metavar="FILE", help="YAML file of settings; flags go over it")
-    parser.add_argument("--json", action="store_true", help=JSON_HELP)
+    add_plain(parser, photographs=False)
     add_settings(parser, only=("llm", "text", "teacher", ROOT_GROUP))
     return parser
 
