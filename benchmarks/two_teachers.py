@@ -73,7 +73,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "Second teachers are `world-clip` with noise on its weights; each teacher at its own temperature.",
         "One seed: differences of one or two points are chance.",
         "",
-        *answers_table(world, seconds),
+        *answers_table(world, seconds, another=disturbed_teacher(asked.work / "teacher-0", noise=0.1, draw=1)),
     ]
     print("\n".join(lines), flush=True)
     lines += ["", *students_table(world, seconds, work=asked.work, epochs=asked.epochs)]
@@ -82,33 +82,42 @@ def main(words: Sequence[str] | None = None) -> None:
         asked.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def disturbed_teacher(folder: Path, *, noise: float, sureness: float) -> str:
+def disturbed_teacher(folder: Path, *, noise: float, sureness: float = 1.0, draw: int = 0) -> str:
     """Write ``world-clip`` with noise on its weights and another logit scale, and return its name for settings."""
     shutil.copytree(networks_folder() / "world-clip", folder, dirs_exist_ok=True)
     weights = load_file(folder / WEIGHTS)
     for number, (name, weight) in enumerate(sorted(weights.items())):
         if weight.is_floating_point() and weight.ndim > 1:
-            drawn = torch.randn(weight.shape, generator=generator_for(0, "disturbed", number))
+            drawn = torch.randn(weight.shape, generator=generator_for(draw, "disturbed", number))
             weights[name] = weight + (noise * weight.float().std() * drawn).to(weight.dtype)
     weights["logit_scale"] = weights["logit_scale"] + math.log(sureness)
     save_file(weights, folder / WEIGHTS)
     return f"local-dir:{folder}"
 
 
-def answers_table(world: Path, seconds: Mapping[str, str]) -> Iterator[str]:
-    """Yield what two teachers name right together on all true crops, by the rule that weighs them."""
-    yield "## What they answer together: share of the photographs named right, on true crops"
+def answers_table(world: Path, seconds: Mapping[str, str], *, another: str) -> Iterator[str]:
+    """Yield what two teachers say together of all true crops, by the rule that weighs them.
+
+    Args:
+        world: The photographs.
+        seconds: Who answers beside ``world-clip``, by name.
+        another: One that is as good as the first of these, and errs in other ways; those two answer together too.
+    """
+    yield "## What they answer together, on true crops"
     yield ""
-    yield f"| second teacher | first alone | second alone | {' | '.join(RULES)} |"
+    yield "Percent named right, and in brackets the mean surprise at the true name, in nats."
+    yield ""
+    yield f"| teachers | first alone | second alone | {' | '.join(RULES)} |"
     yield "|---" * (3 + len(RULES)) + "|"
     index = open_data(world, seed=123)
     labels = torch.tensor([index.class_index(str(record.label)) for record in index.usable()])
-    first = answers_of(FIRST, index, world)
-    for name, model in seconds.items():
-        second = answers_of(model, index, world)
+    pairs = {f"`world-clip` and one {name}": (FIRST, model) for name, model in seconds.items()}
+    pairs["two a little worse than `world-clip`"] = (next(iter(seconds.values())), another)
+    for name, models in pairs.items():
+        first, second = (answers_of(model, index, world) for model in models)
         mixtures = [weigh([first, second], rule) for rule in RULES.values()]
-        shares = [f"{accuracy(answer, labels):.1f}" for answer in (first, second, *mixtures)]
-        yield f"| {name} | {' | '.join(shares)} |"
+        cells = [f"{accuracy(one, labels):.1f} ({surprise(one, labels):.2f})" for one in (first, second, *mixtures)]
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 def answers_of(model: str, index: ImageIndex, world: Path) -> Distribution:
@@ -133,6 +142,10 @@ def weigh(answers: Sequence[Distribution], rule: Callable[[Tensor], Tensor]) -> 
 
 def accuracy(answer: Distribution, labels: Tensor) -> float:
     return 100 * (answer.log_probs.argmax(dim=1) == labels).double().mean().item()
+
+
+def surprise(answer: Distribution, labels: Tensor) -> float:
+    return -answer.log_probs.double().gather(1, labels[:, None]).mean().item()
 
 
 def students_table(world: Path, seconds: Mapping[str, str], *, work: Path, epochs: int) -> Iterator[str]:
