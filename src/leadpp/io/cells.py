@@ -27,6 +27,37 @@ def original(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
+def read_rows(words: str, *, delimiter: str = ",") -> list[tuple[int, list[str]]]:
+    """Divide a table into rows of cells, of any length; rows without any words are left out.
+
+    Args:
+        words: The whole text of the table, with lines ended by a single newline.
+        delimiter: What stands between two cells.
+
+    Returns:
+        Each row with the number of the line on which it ends.
+
+    Raises:
+        CellError: Quotes are not closed, or something stands behind closing ones.
+    """
+    reader = csv.reader(io.StringIO(words, newline=""), delimiter=delimiter, strict=True)
+    usual = csv.field_size_limit(len(words) + 1)  # the module would refuse cells of 131,072 letters
+    try:
+        return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise CellError(reader.line_num, str(error)) from error
+    finally:
+        csv.field_size_limit(usual)
+
+
+class CellError(Exception):
+    """A table that cannot be divided into cells, and the line on which that shows."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
 def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a CSV of inert cells under titles."""
     buffer = io.StringIO()

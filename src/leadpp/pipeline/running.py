@@ -179,7 +179,8 @@ def _with_remembered(job: Job) -> Job:
     for role, path in wanted.items():
         if not path.is_file():
             again = f"; this run was given it before: give --{role} again" if role in memory.inputs else ""
-            raise DataError(f"{path}: no such file; expected {role} there{again}")
+            found = "a folder" if path.is_dir() else "no such file"
+            raise DataError(f"{path}: {found}; expected {'a file of ' if path.is_dir() else ''}{role} there{again}")
     return job
 
 

@@ -1,13 +1,11 @@
 """Where each description comes from, beside it in the table: a language model, a template, or a file of one's own."""
 
-import csv
-import io
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from leadpp.errors import TextError
-from leadpp.io.cells import original, table_text
+from leadpp.io.cells import CellError, original, read_rows, table_text
 from leadpp.text.descriptions import HEADER, delimiter_of
 from leadpp.text.names import read_words
 
@@ -74,10 +72,11 @@ def _read_origins(path: Path) -> list[Origin]:
         return []
     try:
         words = read_words(path)
-        reader = csv.DictReader(io.StringIO(words, newline=""), delimiter=delimiter_of(words))
-        if not {*HEADER, *_COLUMNS} <= set(reader.fieldnames or ()):
-            return []
-        rows = [Origin(**{name: original(row[name] or "") for name in _COLUMNS}) for row in reader]
-    except (TextError, csv.Error):
+        (_, titles), *rows = read_rows(words, delimiter=delimiter_of(words)) or [(1, [])]
+    except (TextError, CellError):
         return []
-    return [origin for origin in dict.fromkeys(rows) if origin.model]
+    if not {*HEADER, *_COLUMNS} <= set(titles):
+        return []
+    cells = [dict(zip(titles, map(original, row), strict=False)) for _, row in rows]
+    origins = [Origin(**{name: own.get(name, "") for name in _COLUMNS}) for own in cells]
+    return [origin for origin in dict.fromkeys(origins) if origin.model]

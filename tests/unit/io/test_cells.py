@@ -2,7 +2,9 @@ import csv
 import io
 import itertools
 
-from leadpp.io.cells import inert, original, plain, table_text
+import pytest
+
+from leadpp.io.cells import CellError, inert, original, plain, read_rows, table_text
 
 LIVE = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What OWASP lists as the beginnings of cells that spreadsheets run."""
@@ -30,3 +32,19 @@ def test_a_table_is_csv() -> None:
 def test_a_carriage_return_in_a_plain_cell_ends_no_row() -> None:
     text = table_text(["x", "y"], [[plain("\r=1"), plain(0.5)]])
     assert list(csv.reader(io.StringIO(text, newline=""))) == [["x", "y"], ["\n=1", "0.5000"]]
+
+
+def test_rows_of_any_length_are_read_with_their_last_lines() -> None:
+    long = "a" * 300_000
+    limit = csv.field_size_limit()
+    assert read_rows(f'x;y\n\n ; \n"{long}\n;";2\n', delimiter=";") == [(1, ["x", "y"]), (5, [f"{long}\n;", "2"])]
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize(("words", "line"), [('a,b\nc,"d', 2), ('a,"b" c\n', 1)])
+def test_torn_quotes_are_an_error_at_their_line(words: str, line: int) -> None:
+    limit = csv.field_size_limit()
+    with pytest.raises(CellError) as caught:
+        read_rows(words)
+    assert caught.value.line == line
+    assert csv.field_size_limit() == limit
