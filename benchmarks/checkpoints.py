@@ -4,8 +4,8 @@
 
 Student, key encoder, first backbone, moving average, momentum and two queues are saved as in training, beside a thread
 that writes and checks. A step waits for the copy alone; that is compared with one forward and backward of the student
-on a batch of 8, which is a small part of a step. Seconds are those of the waiting thread's own processor time, which tells
-little of the neighbours; on a GPU and for what the disk does, they are those of the clock.
+on a batch of 8, which is a small part of a step. Seconds are those of the waiting thread's own processor time, which
+tells little of the neighbours; on a GPU and for what the disk does, they are those of the clock.
 """
 
 import argparse

@@ -236,6 +236,8 @@ Key = tuple[str, int, str]
 
 
 def _cell(rows: Sequence[dict[Key, float]], key: Key, *, beside: Key) -> str:
+    if key not in rows[0]:
+        return "–"
     mean = 100 * sum(row[key] for row in rows) / len(rows)
     if key == beside:
         return f"{mean:.1f}"

@@ -102,6 +102,7 @@ def _train(job: Job, index: ImageIndex) -> dict[str, object]:
 def _evaluate(job: Job, index: ImageIndex) -> dict[str, object]:
     checkpoints = [path for path in sorted((job.run / "checkpoints").glob("*")) if path.is_file()]
     inputs = [job.run / BOXES, job.run / PROTOTYPES, *checkpoints]
+    names = job.has_prototypes and job.config.teacher.use != "no"
     return {
         "data": [index.split_origin, index.digest()],
         "size": job.config.input.size,
@@ -109,7 +110,7 @@ def _evaluate(job: Job, index: ImageIndex) -> dict[str, object]:
         "weights": _network(job.config.student.backbone),
         "teacher": _teacher(job.config) if job.has_prototypes or job.config.teacher.use == "yes" else None,
         "inputs": {path.name: _file(path) for path in inputs},
-        "naming": [job.config.loss.distillation_temperature, job.config.name.fit_images],
+        "naming": [job.config.loss.distillation_temperature, job.config.name.fit_images] if names else None,
     }
 
 

@@ -59,8 +59,7 @@ def build_prototypes(
     The prototype of a class with several texts is the unit mean of theirs; with ``text.mix`` that of its descriptions
     and that of its name are mixed. Every teacher reads the same words, and has a space of its own in the file.
 
-    Two classes whose prototypes a teacher cannot tell apart (:mod:`leadpp.text.confusable`) are
-    told of.
+    Classes that a teacher cannot tell apart by its prototypes (:mod:`leadpp.text.confusable`) are told of.
 
     Returns:
         ``classes``, ``names_known`` and, of the first space, ``dim``, ``model`` and ``indistinct_pairs`` (how many the
@@ -267,6 +266,7 @@ def _space(teacher: Teacher, words: _Words, *, config: Config, progress: Progres
         named = _read(words.sentences, teacher, config=config, progress=progress)
         averaged = average_texts(named.vectors, [len(own) for own in words.sentences.values()])
         vectors = mix_vectors(vectors, averaged, share=share)
+    temperature = getattr(teacher, "temperature", None)  # one of one's own need not have any
     made = Prototypes(
         vectors=vectors,
         names=tuple(words.texts),
@@ -277,7 +277,7 @@ def _space(teacher: Teacher, words: _Words, *, config: Config, progress: Progres
         template=words.template,
         names_share=share,
         read_texts=None if encoded.shortened is None else _grouped(encoded.shortened, counts),
-        temperature=getattr(teacher, "temperature", None),
+        temperature=None if temperature is None else float(temperature),
     )
     made.check_width(teacher.embedding_dim, of=f"the image tower of {teacher.name}")
     return made, encoded

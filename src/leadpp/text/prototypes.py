@@ -5,6 +5,7 @@ Several teachers have a space each; one file holds the same words in all of them
 Shape letters: C classes, D embedding.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,6 +53,8 @@ class Prototypes:
                 raise TextError(
                     f"{len(words)} {what} for {len(self.vectors)} prototypes; give one a prototype, in the same order"
                 )
+        if self.temperature is not None and not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise TextError(f"a teacher's temperature must be a number above 0, got {self.temperature}")
         if self.names is not None:
             check_distinct(self.names, what="names of the prototypes")
         if self.read_texts is not None and len(self.read_texts) != len(self.vectors):

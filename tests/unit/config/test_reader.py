@@ -125,6 +125,10 @@ def test_dashes_and_underscores_are_the_same() -> None:
         ({"llm": {"timeout_s": 0}}, ["llm.timeout_s", "above 0"]),
         ({"llm": {"budget": 1.5}}, ["llm.budget", "llm.price_in"]),
         ({"llm": {"key": "sk-x"}}, ["'llm.key'", "llm.key_file"]),
+        ({"name": {"top": 0}}, ["name.top", "at least 1"]),
+        ({"name": {"unsure": 1.5}}, ["name.unsure", "from 0 to 1"]),
+        ({"name": {"temperature": -1}}, ["name.temperature", "0 (fitted)"]),
+        ({"discover": {"typical": 0}}, ["discover.typical", "at least 1"]),
         ({"seed": -1}, ["seed"]),
     ],
 )
@@ -180,7 +184,7 @@ def test_every_setting_is_documented_and_has_a_default() -> None:
 
 def test_groups_are_those_promised() -> None:
     groups = {leaf.path[0] for leaf in option_fields() if len(leaf.path) > 1}
-    promised = "input augment localize text llm teacher student loss train checkpoint evaluate report"
+    promised = "input augment localize text llm teacher student loss train checkpoint evaluate report name discover"
     assert groups == set(promised.split())
 
 

@@ -246,13 +246,12 @@ def test_the_report_follows_the_runs_beside_it(run: Path) -> None:
     assert changed(run, lambda: ((run / "comparison.json").write_text("more"), (job(run), INDEX))[1]) == {"report"}
 
 
-def test_the_temperature_of_names_counts_where_nothing_is_measured(run: Path) -> None:
-    bare = dataclasses.replace(
-        INDEX, classes=(), records=tuple(dataclasses.replace(item, label=None) for item in INDEX.records)
-    )
+def test_what_decides_the_confidence_of_names_counts_where_there_are_names(run: Path) -> None:
+    plain = fingerprint(job(run), INDEX, "evaluate")
+    for change in ({"loss": {"distillation_temperature": 0.5}}, {"name": {"fit_images": 5}}):
+        assert fingerprint(job(run, change), INDEX, "evaluate") != plain
+    for change in ({"name": {"top": 3}}, {"name": {"unsure": 0.1}}, {"discover": {"below": 0.5}}):
+        assert fingerprint(job(run, change), INDEX, "evaluate") == plain
+    (run / "prototypes.safetensors").unlink()
     warm = job(run, {"loss": {"distillation_temperature": 0.5}})
     assert fingerprint(warm, INDEX, "evaluate") == fingerprint(job(run), INDEX, "evaluate")
-    assert fingerprint(warm, bare, "evaluate") != fingerprint(job(run), bare, "evaluate")
-    several = {"teacher": {"models": ["ViT-B-16:openai", "ViT-L-14:openai"]}}
-    warm = job(run, several | {"loss": {"distillation_temperature": 0.5}})
-    assert fingerprint(warm, INDEX, "evaluate") != fingerprint(job(run, several), INDEX, "evaluate")

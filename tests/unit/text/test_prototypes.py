@@ -124,6 +124,9 @@ def test_counts_must_agree() -> None:
         Prototypes(vectors=_rows(), read_texts=(("w",),))
     with pytest.raises(TextError, match="prototype 2 has no text"):
         Prototypes(vectors=_rows(), texts=(("w", "x"), (), ("y",)))
+    for temperature in (0.0, -1.0, math.nan):
+        with pytest.raises(TextError, match="temperature must be a number above 0"):
+            Prototypes(vectors=_rows(), temperature=temperature)
     with pytest.raises(TextError, match="'b c' and 'b_c' are the same"):
         Prototypes(vectors=_rows(), names=("a", "b c", "b_c"))
 

@@ -1,6 +1,7 @@
 """Each section against a run folder whose content is known."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import get_args
@@ -363,7 +364,13 @@ def test_settings_mark_what_differs_from_the_defaults(material: Material) -> Non
 
 def test_the_environment_is_flat(material: Material) -> None:
     facts = setup.environment(material)["facts"]
-    assert facts == {"leadpp": "0", "torch": "2", "cuda": "none", "command": f"leadpp, {EVIL}"}
+    digests = {name: words for name, words in facts.items() if words.startswith("BLAKE2b ")}
+    rest = {name: words for name, words in facts.items() if name not in digests}
+    assert rest == {"leadpp": "0", "torch": "2", "cuda": "none", "command": f"leadpp, {EVIL}"}
+    assert "evaluation.json" in digests
+    for name, words in digests.items():
+        expected = hashlib.blake2b((material.run / name).read_bytes(), digest_size=16).hexdigest()
+        assert words == f"BLAKE2b {expected}"
 
 
 def test_embeddings_of_other_photographs_are_refused(run: Path, material: Material) -> None:
