@@ -31,7 +31,7 @@ def test_a_table_is_csv() -> None:
 
 def test_a_carriage_return_in_a_plain_cell_ends_no_row() -> None:
     text = table_text(["x", "y"], [[plain("\r=1"), plain(0.5)]])
-    assert list(csv.reader(io.StringIO(text, newline=""))) == [["x", "y"], ["\n=1", "0.5000"]]
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [["x", "y"], ["'\n=1", "0.5000"]]
 
 
 def test_rows_of_any_length_are_read_with_their_last_lines() -> None:
