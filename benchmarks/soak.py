@@ -32,13 +32,13 @@ _SETTINGS = """\
 networks: world
 input: {size: 64, workers: 1}
 localize: {size: 96, fit_images: 20}
-train: {epochs: 40, batch_size: 8, precision: fp32, monitor_every: 5, average_decay: 0.9, device: cpu}
+train: {epochs: 60, batch_size: 8, precision: fp32, monitor_every: 5, average_decay: 0.9, device: cpu}
 checkpoint: {every: 3steps, keep: 3}
 evaluate: {probe_views: 1, probe_epochs: 30, encoders: [student, frozen], kmeans_restarts: 2}
 """
 _PROTOCOL = (
     "Settings: the drawn world of 4 species (48 training pictures), `--networks world`, float32 on the CPU, one "
-    "reading process, batches of 8, 40 epochs of 6 steps, a moving average and a blended result, a checkpoint every "
+    "reading process, batches of 8, 60 epochs of 6 steps, a moving average and a blended result, a checkpoint every "
     "3 steps, the newest 3 kept. Compared are all weights, queues, the optimizer, how far the training was, and every "
     "line of `metrics.jsonl` but times; of the other stages every file, byte for byte (of `evaluation.json` all but "
     "times)."
@@ -96,13 +96,20 @@ def run_through(ground: Ground, run: Path, stages: Sequence[str]) -> dict[str, f
 
 
 def soak_training(
-    ground: Ground, run: Path, straight: Path, *, kills: int, chance: random.Random, within_s: float = 3.0
+    ground: Ground,
+    run: Path,
+    straight: Path,
+    *,
+    kills: int,
+    chance: random.Random,
+    within_s: float = 3.0,
+    most: int = 20,
 ) -> Outcome:
-    """Kill a training again and again, each time so soon, let it end, and compare it with the one without a break."""
+    """Kill a training again and again, each time so soon or after at most so many steps; compare it when it ends."""
     found = Outcome(stage="train")
     for number in range(kills):
         moment = MOMENTS[number % len(MOMENTS)]
-        kill = kill_once(ground.command("train", run), run, moment=moment, within_s=within_s, chance=chance)
+        kill = kill_once(ground.command("train", run), run, moment=moment, within_s=within_s, most=most, chance=chance)
         if kill is None:
             raise SystemExit(f"the training ended before kill {number + 1}; give it more epochs")
         found.kills.append(kill)
@@ -122,7 +129,8 @@ def soak_stage(
     for number in range(kills):
         kill = kill_once(ground.command(stage, run), run, moment="any", within_s=lasts_s, chance=chance)
         if kill is None:
-            break
+            forget(run, stage)
+            continue
         found.kills.append(kill)
         if (run / "stages.json").exists():
             words = [sys.executable, "-m", "leadpp", "verify", str(run)]
@@ -139,17 +147,27 @@ def _finish(command: list[str]) -> None:
         raise SystemExit(f"{' '.join(command)}: {done.stderr}")
 
 
-def kill_once(command: list[str], run: Path, *, moment: str, within_s: float, chance: random.Random) -> Kill | None:
+def forget(run: Path, stage: str) -> None:
+    """Have a stage do its work again, though it is done."""
+    path = run / "stages.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["stages"][stage]
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def kill_once(
+    command: list[str], run: Path, *, moment: str, within_s: float, chance: random.Random, most: int = 1
+) -> Kill | None:
     """Start a command and kill it with all that it has started; None where it ended first."""
-    told = last_step(run)
+    steps = last_step(run) + chance.randint(1, most)
     started = time.monotonic()
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
         reached: Callable[[], bool] = {
             "any": lambda: True,
-            "training": lambda: last_step(run) > told,
-            "writing": lambda: bool(unfinished(run / "checkpoints", process.pid)),
+            "training": lambda: last_step(run) >= steps,
+            "writing": lambda: last_step(run) >= steps and bool(unfinished(run / "checkpoints", process.pid)),
         }[moment]
         while not reached() and process.poll() is None:
             time.sleep(0.002)
@@ -252,8 +270,8 @@ def page(outcomes: Sequence[Outcome], took: dict[str, float], *, seed: int) -> s
     lines += [
         "",
         f"Of the kills of the training, {moments['any']} came at any time after the start of its process, "
-        f"{moments['training']} after it had told of a new step, {moments['writing']} when a checkpoint was seen being "
-        f"written. Steps told when they came: {steps}.",
+        f"{moments['training']} up to 3 seconds after the 1st to 20th new step, {moments['writing']} after that too, "
+        f"when a checkpoint was seen being written. Steps told when they came: {steps}.",
         "",
         _PROTOCOL,
     ]
