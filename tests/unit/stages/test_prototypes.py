@@ -362,7 +362,7 @@ def test_a_mix_without_descriptions_is_told_to_have_no_effect(tmp_path: Path, cl
 def test_each_teacher_reads_the_same_words_in_its_own_space(tmp_path: Path, clip: Path) -> None:
     other = write_tiny_clip(tmp_path / "wide", embed_dim=24)
     table = tmp_path / "texts.csv"
-    table.write_text("Wren,Tiny.\nFA-18,A jet.\nBlack-footed albatross,Dark.\nWren,Brown.\n")
+    table.write_text("class name,description\nWren,Tiny.\nFA-18,A jet.\nBlack-footed albatross,Dark.\nWren,Brown.\n")
     models = (f"local-dir:{clip}", f"local-dir:{other}")
     config = Config(teacher=TeacherConfig(models=models), train=TrainConfig(device="cpu"))
     progress = SilentProgress()
