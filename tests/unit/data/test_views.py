@@ -80,9 +80,9 @@ def test_a_sample_has_four_views_and_its_index(root: Path) -> None:
 def test_the_four_views_of_a_photograph_are_cut_from_one_decode(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
 
-    def counting(path: Path, *, cut_bottom_px: int = 0, scale: int = 1) -> Decoded:
+    def counting(path: Path, *, scale: int, most_pixels: int, **others: int) -> Decoded:
         read.append(path)
-        return decode_image(path, cut_bottom_px=cut_bottom_px, scale=scale)
+        return decode_image(path, scale=scale, most_pixels=most_pixels, **others)
 
     monkeypatch.setattr(views_module, "decode_image", counting)
     make_views(root)[SampleKey(0, 2)]

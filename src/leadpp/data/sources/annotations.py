@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from leadpp.data.opening import open_regular, require_regular
 from leadpp.errors import DataError
 
 
@@ -116,6 +117,7 @@ def read_mat(path: Path, variable: str) -> np.ndarray[Any, Any]:
     from scipy.io.matlab import MatReadError
 
     try:
+        require_regular(path)
         content = loadmat(path, squeeze_me=True)
     except FileNotFoundError as error:
         raise DataError(f"{path}: annotation file is missing") from error
@@ -137,7 +139,8 @@ def plain(text: object) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
+        with open_regular(path) as stream:
+            return unicodedata.normalize("NFC", stream.read().decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: annotation file is missing") from error
     except UnicodeDecodeError as error:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leadpp.data.naming import natural_key
+from leadpp.data.opening import require_regular
 from leadpp.data.records import Split
 from leadpp.data.scan import require_folder
 from leadpp.data.sources.annotations import plain
@@ -110,6 +111,7 @@ def _shards(source: Path, split: Split) -> list[Path]:
 
 def _open(path: Path) -> pq.ParquetFile:
     try:
+        require_regular(path)
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, error) from error

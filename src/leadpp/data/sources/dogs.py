@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from leadpp.data.naming import clean_class_names
+from leadpp.data.naming import clean_class_names, is_inner_path
+from leadpp.data.opening import require_regular
 from leadpp.data.raw import OfficialCounts, RawData, RawRecord
 from leadpp.data.records import Box, Split
 from leadpp.data.scan import require_folder
@@ -63,7 +64,7 @@ def _rows(root: Path, split: Split) -> Iterator[tuple[str, int, Split]]:
     if len(files) != len(labels):
         raise DataError(f"{path}: malformed: {len(files)} files and {len(labels)} labels")
     for file, label in zip(files, labels, strict=True):
-        if "/" not in str(file):
+        if "/" not in str(file) or not is_inner_path(plain(file)):
             raise DataError(f"{path}: malformed: expected breed/photograph, found {str(file)[:60]!r}")
         yield plain(file), int(label), split
 
@@ -85,6 +86,7 @@ def _boxes(root: Path, paths: list[str]) -> tuple[dict[str, Box], list[str]]:
 
 def _objects(path: Path) -> list[Box]:
     try:
+        require_regular(path)
         root = ElementTree.parse(path).getroot()  # noqa: S314 - expat itself refuses entity bombs
     except FileNotFoundError:
         return []
