@@ -32,6 +32,7 @@ from leadpp.errors import DataError
 from leadpp.functional.distillation import normalized_entropy, prototype_distribution
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import write_table, write_text
+from leadpp.io.sheets import guard_cell
 from leadpp.models.teacher import load_teacher
 from leadpp.text.prototypes import Prototypes, read_prototypes
 
@@ -237,5 +238,12 @@ def _write_photographs(run: Path, columns: Mapping[str, list[Any]]) -> None:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     for row in zip(*columns.values(), strict=True):
-        writer.writerow([f"{cell:.4f}" if isinstance(cell, float) else cell for cell in row])
+        writer.writerow([_cell(value) for value in row])
     write_text(run / "photographs.csv", buffer.getvalue())
+
+
+def _cell(value: object) -> object:
+    """Names and paths come from outside, and a spreadsheet must not run them; the Parquet table has them bare."""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return guard_cell(value) if isinstance(value, str) else value

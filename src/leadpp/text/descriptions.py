@@ -10,6 +10,7 @@ from typing import Any
 
 from leadpp.errors import TextError
 from leadpp.io.artifacts import write_text
+from leadpp.io.sheets import guard_cell, unguard_cell
 from leadpp.text.names import check_distinct, name_key, read_words
 
 HEADER = ("class name", "description")
@@ -66,6 +67,8 @@ def read_descriptions(path: Path, *, notify: Callable[[str], None] = _say_nothin
 def write_descriptions(path: Path, descriptions: Mapping[str, tuple[str, ...]]) -> None:
     """Write a CSV of ``class name,description``, one row a text, that :func:`read_descriptions` reads back.
 
+    A cell that a spreadsheet would run gets an apostrophe in front, which the reader takes off.
+
     Args:
         path: The file to write.
         descriptions: The texts of each class.
@@ -76,7 +79,7 @@ def write_descriptions(path: Path, descriptions: Mapping[str, tuple[str, ...]]) 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(HEADER)
-    writer.writerows((name, text) for name, texts in descriptions.items() for text in texts)
+    writer.writerows((guard_cell(name), guard_cell(text)) for name, texts in descriptions.items() for text in texts)
     write_text(path, buffer.getvalue())
 
 
@@ -100,7 +103,11 @@ def _csv_pairs(path: Path, words: str, notify: Callable[[str], None]) -> list[_P
     untitled = [row[layout.name].strip() for _, row in rows if layout.spare(row)]
     if untitled:
         notify(f"{path}: {len(untitled)} texts in a column without a title are left out, first of {untitled[0]!r}")
-    return [(f"line {line}", row[layout.name].strip(), row[layout.text].strip()) for line, row in rows]
+    return [(f"line {line}", _words_of(row[layout.name]), _words_of(row[layout.text])) for line, row in rows]
+
+
+def _words_of(cell: str) -> str:
+    return unguard_cell(cell.strip()).strip()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
