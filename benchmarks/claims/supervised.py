@@ -18,7 +18,8 @@ from leadpp.engine.runtime import Progress, pick_device
 from leadpp.functional.objective import ViewName
 from leadpp.functional.randomness import generator_for
 from leadpp.functional.schedule import learning_rate
-from leadpp.io.checkpoint import checkpoint_path, keep_newest, save_checkpoint
+from leadpp.io.checkpoint import save_checkpoint
+from leadpp.io.ledger import checkpoint_path, keep_newest
 from leadpp.models.backbone import create_backbone
 from leadpp.models.student import Student
 

@@ -5,6 +5,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Collection, Sequence
 
 from leadpp import __version__
@@ -24,9 +25,13 @@ commands:
 `leadpp COMMAND --help` lists the options of a command; `leadpp --version` prints the version.
 The main one:  leadpp run --data PHOTOS --run RUN --names NAMES.txt
 To look on:    leadpp demo
+
+exit codes: 0 done; 1 compare or verify found a difference; 2 a mistake, told in one line; 130 Ctrl-C; 143 SIGTERM;
+138 SIGUSR1 (128 and the number of the signal). A training finishes its step and saves before it ends by a signal, and
+--resume goes on from there; by itself where SLURM_RESTART_COUNT or TORCHELASTIC_RESTART_COUNT says so.
 """
 
-OK, MISTAKE, INTERRUPTED, TERMINATED = 0, 2, 130, 143
+OK, MISTAKE, INTERRUPTED = 0, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,11 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after ``leadpp``; those of the process when left out.
 
     Returns:
-        0 if all went well, 2 for a mistake of the user (one line on standard error says which), 130 for Ctrl-C.
+        0 if all went well, 1 if a comparison found a difference, 2 for a mistake of the user (one line on standard
+        error says which), 130 for Ctrl-C, and 128 and the number of any other signal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
-        _leave_on_sigterm()
+        _leave_on_signals()
     try:
         return _dispatch(words)
     except LeadppError as error:
@@ -48,23 +54,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return MISTAKE
     except KeyboardInterrupt:
         sys.stderr.write(f"leadpp: interrupted; {_after_interrupt(words[:1])}\n")
+        if arguments is None and _somebody_writes():  # Ctrl-C came twice: the file in place is whole, the new one lost
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return OK
 
 
-def _leave_on_sigterm() -> None:
-    """Have SIGTERM (a batch system, a container, ``timeout``) clean up as Ctrl-C does, and end with 143."""
+def _leave_on_signals() -> None:
+    """Have SIGTERM (a batch system, a container, ``timeout``) and SIGUSR1 (SLURM) clean up as Ctrl-C does.
+
+    The exit code is 128 and the number of the signal: 143 and, on Linux, 138. A training listens for itself.
+    """
     own = os.getpid()
 
     def leave(number: int, frame: object) -> None:
         del frame
         if os.getpid() != own:  # a forked reading process has nothing to clean up
-            os._exit(TERMINATED)
+            os._exit(128 + number)
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGUSR1, leave)
+
+
+def _somebody_writes() -> bool:
+    """Tell whether a thread is left that the end of this process would wait for."""
+    return any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
 
 
 def _after_interrupt(command: list[str]) -> str:

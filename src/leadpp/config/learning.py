@@ -1,9 +1,13 @@
 """Settings of the student and its training."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from leadpp.config.requirement import require
+
+_RHYTHM = re.compile(r"(?P<minutes>\d+(\.\d+)?) ?min|(?P<count>\d+) ?(?P<unit>epochs?|steps?)?", re.ASCII)
+"""How often checkpoints are written, as :attr:`CheckpointConfig.every` says it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,11 +168,30 @@ class TrainConfig:
 class CheckpointConfig:
     """What is kept of a training."""
 
-    every: int = 10
-    """Epochs between checkpoints; the last epoch is always kept."""
+    every: str = "10epochs"
+    """How often: `10epochs` (or `10`), `500steps`, `10min`; there is always one after the last epoch. It is written
+    beside the training, which waits for its copy only."""
     keep: int = 2
-    """How many of the newest checkpoints to keep; 0 keeps all."""
+    """How many of the newest checkpoints to keep; 0 keeps all. With 2 or more, one that is damaged does no harm."""
+    keep_every: int = 0
+    """Every so manieth checkpoint is kept for good; 0 keeps none for good."""
+    best: Literal["", "knn", "purity10"] = ""
+    """Keep the checkpoint that was best by this figure of held-out training photographs, too; it looks at labels."""
 
     def __post_init__(self) -> None:
-        require(self.every >= 1, f"checkpoint.every must be at least 1, got {self.every}")
+        require(
+            bool(_RHYTHM.fullmatch(self.every)) and self.rhythm[0] > 0,
+            "checkpoint.every must be a number above 0 of epochs, steps or min, such as 2epochs, 500steps or 10min, "
+            f"got {self.every!r}",
+        )
         require(self.keep >= 0, f"checkpoint.keep must be 0 or more, got {self.keep}")
+        require(self.keep_every >= 0, f"checkpoint.keep_every must be 0 or more, got {self.keep_every}")
+
+    @property
+    def rhythm(self) -> tuple[float, Literal["epochs", "steps", "minutes"]]:
+        """How many of what lie between two checkpoints."""
+        found = _RHYTHM.fullmatch(self.every)
+        assert found is not None  # noqa: S101 - it was checked when the tree was built
+        if found["minutes"]:
+            return float(found["minutes"]), "minutes"
+        return float(found["count"]), "steps" if found["unit"] and found["unit"].startswith("step") else "epochs"

@@ -48,6 +48,8 @@ Views that :func:`finish_views` has yet to finish come with ``changes``, float32
 each view there is, in the order of ``VIEW_NAMES``.
 """
 CHANGES = "changes"
+_GRACE_S = 30
+"""How long a reading process lives on after SIGTERM, so that its parent can finish a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,19 +319,19 @@ class EpochSampler(Sampler[list[SampleKey]]):
                 "lower train.batch_size or add photographs"
             )
         self.count, self.batch_size, self.seed = count, batch_size, seed
-        self._epoch = 0
+        self._epoch, self._first = 0, 0
 
-    def start(self, epoch: int) -> None:
-        """Choose the epoch."""
-        self._epoch = epoch
+    def start(self, epoch: int, *, first: int = 0) -> None:
+        """Choose the epoch, and how many of its batches to leave out."""
+        self._epoch, self._first = epoch, first
 
     def __len__(self) -> int:
         return self.count // self.batch_size
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        epoch = self._epoch
+        epoch, start = self._epoch, self._first
         order: list[int] = torch.randperm(self.count, generator=generator_for(self.seed, "order", epoch)).tolist()
-        for batch in range(len(self)):
+        for batch in range(start, len(self)):
             first = batch * self.batch_size
             yield [SampleKey(epoch, index) for index in order[first : first + self.batch_size]]
 
@@ -345,13 +347,13 @@ class TrainLoader:
         """Batches in a whole epoch."""
         return len(self._sampler)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch.
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch; the first ones may be left out, and are not read then.
 
         Raises:
             DataError: A photograph cannot be read any more, or a reading process died.
         """
-        self._sampler.start(epoch)
+        self._sampler.start(epoch, first=first)
         yield from _checked(self._loader)
 
 
@@ -451,12 +453,19 @@ def _checked(loader: DataLoader[Any]) -> Iterator[Batch]:
 
 
 def _leave_interrupts_alone(worker: int) -> None:
-    """Make a reading process ignore Ctrl-C, which a terminal sends to it too: its parent stops it.
+    """Make a reading process ignore the signals that a terminal or a batch system sends to it too: its parent stops it.
 
     A parent that stops in the middle of a batch leaves a broken connection behind, which is no news to anybody.
     """
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+
+        def live_on(*_: object) -> None:
+            signal.alarm(_GRACE_S)
+
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, live_on)
     usual = sys.excepthook
 
     def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -468,7 +477,7 @@ def _leave_interrupts_alone(worker: int) -> None:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while reading processes start: a half-made loader could not be put away cleanly.
+    """Hold signals back while reading processes start: a half-made loader could not be put away cleanly.
 
     Blocking the signal would not do, because any other thread of this process may receive it in our place.
     """
@@ -476,13 +485,15 @@ def _interrupts_held() -> Iterator[None]:
         yield
         return
     arrived: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: arrived.append(number))
+    held = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in held}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
-    if arrived:
-        signal.raise_signal(signal.SIGINT)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    for number in arrived:
+        signal.raise_signal(number)
 
 
 def _regions(records: Sequence[ImageRecord], boxes_xyxy: Tensor | None) -> list[Box]:

@@ -13,7 +13,7 @@ from leadpp.engine.features import Encode, backbone_features, extract, student_f
 from leadpp.engine.restore import load_student
 from leadpp.engine.runtime import Progress
 from leadpp.errors import ArtifactError, DataError, LeadppError
-from leadpp.io.checkpoint import newest_checkpoint
+from leadpp.io.ledger import newest_checkpoint
 from leadpp.models.backbone import create_backbone
 from leadpp.models.teacher import Teacher
 

@@ -32,6 +32,10 @@ class Told:
     """Rate of learning of the heads."""
     embedding: Tensor
     """Of the first view that was encoded, (B, D), on the device."""
+    losses: Mapping[TermName, Tensor]
+    """Of each sample, by term, (B,) each, on the device."""
+    samples: Tensor | None
+    """Places of the photographs among those for training, (B,); None where the batch does not say."""
 
     def figures(self) -> Figures:
         """Wait until the device is done with the iteration, and return its figures."""
@@ -39,6 +43,14 @@ class Told:
             self.ready.synchronize()
         values: list[float] = self.values.tolist()
         return dict(zip(self.names, values, strict=True)) | {"learning_rate": self.rate}
+
+    def odd_samples(self) -> list[int]:
+        """Return the places of the photographs that have a loss which is not finite; none where places are unknown."""
+        if self.samples is None or not self.losses:
+            return []
+        whole = torch.stack([loss.isfinite() for loss in self.losses.values()]).all(dim=0)
+        odd: list[int] = self.samples[~whole.to(self.samples.device)].tolist()
+        return odd
 
 
 class Iteration:
@@ -92,10 +104,18 @@ class Iteration:
         if self.average is not None:
             self.average.update(self._learner.student)
         remember(self._learner, scores.pending)
-        return _tell(scores, parts, loss=loss, norm=norm, rate=rate)
+        return _tell(scores, parts, loss=loss, norm=norm, rate=rate, samples=batch.get("index"))
 
 
-def _tell(scores: Scores, parts: Mapping[TermName, Tensor], *, loss: Tensor, norm: Tensor, rate: float) -> Told:
+def _tell(
+    scores: Scores,
+    parts: Mapping[TermName, Tensor],
+    *,
+    loss: Tensor,
+    norm: Tensor,
+    rate: float,
+    samples: Tensor | None,
+) -> Told:
     """Send what there is to tell on its way from the device, all at once."""
     told: dict[str, Tensor] = {"loss": loss, **dict(parts.items()), "gradient_norm": norm}
     if scores.lesson is not None:
@@ -112,4 +132,12 @@ def _tell(scores: Scores, parts: Mapping[TermName, Tensor], *, loss: Tensor, nor
         ready = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch types it not
         ready.record(stream)
     embedding = next(iter(scores.queries.values())).embedding.detach()
-    return Told(names=tuple(told), values=values, ready=ready, rate=rate, embedding=embedding)
+    return Told(
+        names=tuple(told),
+        values=values,
+        ready=ready,
+        rate=rate,
+        embedding=embedding,
+        losses={name: value.detach() for name, value in scores.terms.losses.items()},
+        samples=samples,
+    )

@@ -42,7 +42,13 @@ class LoopPlan:
     """Arithmetic of the encoders; the gradients of fp16 are scaled so that they do not vanish."""
     monitor_every: int = 1
     """Epochs between two calls of the monitor; 0 never calls it."""
-    checkpoint_every: int = 10
-    """Epochs between two checkpoints; there is always one after the last epoch."""
+    checkpoint_every: float = 10
+    """Epochs, steps or minutes between two checkpoints; there is always one after the last epoch."""
+    checkpoint_unit: Literal["epochs", "steps", "minutes"] = "epochs"
+    """What is counted between checkpoints."""
     checkpoint_keep: int = 2
-    """How many checkpoints to keep; 0 keeps all."""
+    """How many of the newest checkpoints to keep; 0 keeps all."""
+    checkpoint_keep_every: int = 0
+    """Every so manieth checkpoint is kept for good; 0 keeps none for good."""
+    checkpoint_best: str = ""
+    """The monitor's figure, the higher the better, whose best checkpoint is kept besides; empty for none."""

@@ -19,6 +19,9 @@ from leadpp.io.artifacts import append_bytes, append_line, write_text
 
 Figures = dict[str, float]
 
+TIMES = frozenset({"seconds", "images_per_s", "data_wait"})
+"""What is told that depends on the machine and its load, and not on the training."""
+
 _RANK_ROWS = 1024
 
 
@@ -63,6 +66,7 @@ class EpochMeter:
         self._sums: Figures = {}
         self._steps, self._images, self._started = 0, 0, time.perf_counter()
         self._embeddings: deque[Tensor] = deque()
+        self._rate: float | None = None
 
     def add(self, figures: Figures, embedding: Tensor) -> None:
         """Take in one step."""
@@ -75,14 +79,38 @@ class EpochMeter:
         while sum(map(len, self._embeddings)) - len(self._embeddings[0]) >= _RANK_ROWS:
             self._embeddings.popleft()
 
+    def state(self) -> tuple[dict[str, Any], Tensor]:
+        """Return what there is so far: ready for JSON, and the newest embeddings, (N, D)."""
+        told = {
+            "sums": dict(self._sums),
+            "steps": self._steps,
+            "images": self._images,
+            "seconds": time.perf_counter() - self._started,
+            "batches": [len(batch) for batch in self._embeddings],
+        }
+        return told, torch.cat(list(self._embeddings))
+
+    def load(self, told: Mapping[str, Any], embeddings: Tensor) -> None:
+        """Go on from what :meth:`state` returned."""
+        self._sums = dict(told["sums"])
+        self._steps, self._images = told["steps"], told["images"]
+        self._started = time.perf_counter() - told["seconds"]
+        self._embeddings = deque(torch.split(embeddings, told["batches"]))
+
+    @property
+    def rate(self) -> float | None:
+        """Images a second until the epoch was summed up; None before."""
+        return self._rate
+
     def summary(self) -> Figures:
         """Return the epoch in numbers; the rate of learning is the last step's."""
         seconds = time.perf_counter() - self._started
         means = {name: value / self._steps for name, value in self._sums.items()}
+        self._rate = self._images / seconds
         return means | {
             "learning_rate": self.latest["learning_rate"],
             "seconds": seconds,
-            "images_per_s": self._images / seconds,
+            "images_per_s": self._rate,
             "effective_rank": effective_rank(torch.cat(list(self._embeddings))),
         }
 

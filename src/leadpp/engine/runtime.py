@@ -109,6 +109,16 @@ def worker_count(asked: int) -> int:
     return asked if asked >= 0 else max(0, core_count() - 1)
 
 
+def restarted_by() -> str:
+    """Return the variable by which SLURM or torchrun says that this job was started again; empty if it was not.
+
+    >>> restarted_by()
+    ''
+    """
+    counts = {name: os.environ.get(name, "") for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")}
+    return next((name for name, count in counts.items() if count.isdecimal() and int(count) > 0), "")
+
+
 def core_count() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

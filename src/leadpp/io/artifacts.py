@@ -37,6 +37,8 @@ _ADVICE = {
     errno.EISDIR: "a folder stands where a file is meant; choose another path",
 }
 
+_LEFT_BEHIND = re.compile(r"\..+\.\d+\.partial")
+
 
 def make_folder(path: Path) -> Path:
     """Create a folder and its parents, and return it.
@@ -188,9 +190,8 @@ def write_tensors(
 ) -> None:
     """Write tensors as safetensors; ``metadata`` is any JSON object that travels with them."""
     header = {"leadpp": json.dumps({"kind": kind, "schema": schema, "metadata": dict(metadata or {})})}
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replacing(path) as partial:
-        save_file(plain, partial, metadata=header)
+        save_file(_apart(tensors), partial, metadata=header)
 
 
 def read_tensors(path: Path, *, kind: str, schema: int = 1) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -219,6 +220,34 @@ def file_digest(path: Path) -> str:
             return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except OSError as error:
         raise ArtifactError(f"{path}: cannot read: {_reason(error)}") from error
+
+
+def remove_partials(folder: Path) -> list[Path]:
+    """Remove what writers that were killed have left beside their targets, and return what it was.
+
+    Nobody may be at work in the folder.
+    """
+    left = [path for path in folder.rglob(".*") if _LEFT_BEHIND.fullmatch(path.name)]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):  # a read-only disk refuses, and will say so to whoever writes
+                path.unlink(missing_ok=True)
+    return left
+
+
+def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Bring tensors to the CPU, each with memory of its own; those that have it already are not copied."""
+    taken: set[int] = set()
+    apart: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        storage = plain.untyped_storage()
+        shared = storage.data_ptr() in taken or storage.nbytes() != plain.numel() * plain.element_size()
+        apart[name] = plain.clone() if shared else plain
+        taken.add(apart[name].untyped_storage().data_ptr())
+    return apart
 
 
 def _open_header(path: Path, header: str | bytes | None, *, kind: str, schema: int) -> dict[str, Any]:

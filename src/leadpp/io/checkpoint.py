@@ -1,20 +1,18 @@
 """Checkpoints: everything that a training needs to go on, in one file that is loaded exactly or not at all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from leadpp.errors import ArtifactError, CheckpointError
-from leadpp.io.artifacts import read_json, read_tensors, write_json, write_tensors
+from leadpp.io.artifacts import read_tensors, write_tensors
 
 _KIND = "checkpoint"
-_POINTER_KIND = "last-checkpoint"
-_POINTER = "last.json"
-_FILES = "epoch-*.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +40,7 @@ class Checkpoint:
         Raises:
             CheckpointError: It was saved for other parameters.
         """
-        state: dict[int, dict[str, Any]] = {}
-        for name, tensor in self._section("optimizer").items():
-            number, _, quantity = name.partition(".")
-            state.setdefault(int(number), {})[quantity] = tensor
+        content = self._section("optimizer")
         settings = optimizer.state_dict()["param_groups"]
         own = [len(group["params"]) for group in settings]
         found = [len(group["params"]) for group in self.metadata["optimizer"]]
@@ -54,6 +49,11 @@ class Checkpoint:
                 f"{self.path}: its optimizer state belongs to other parameters (groups of {found} tensors, expected "
                 f"{own}); train from the start"
             )
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        state: dict[int, dict[str, Any]] = {}
+        for name, tensor in content.items():
+            number, _, quantity = name.partition(".")
+            state.setdefault(int(number), {})[quantity] = _laid_out_as(weights[int(number)], tensor)
         optimizer.load_state_dict({"state": state, "param_groups": settings})
 
     def _section(self, name: str) -> Mapping[str, Tensor]:
@@ -93,19 +93,18 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, source: Path
     module.load_state_dict(state)
 
 
-def save_checkpoint(
-    path: Path, *, modules: Mapping[str, nn.Module], optimizer: Optimizer | None, metadata: Mapping[str, Any]
-) -> None:
-    """Write modules and optimizer to one file.
+def gather_state(
+    modules: Mapping[str, nn.Module], optimizer: Optimizer | None, metadata: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Name everything that a checkpoint is to hold; the tensors are those of the modules themselves, not copies.
 
     Args:
-        path: The file; a reader meets the old one or the whole new one.
         modules: By the names under which :meth:`Checkpoint.load_module` finds them; without dots.
-        optimizer: Saved under ``optimizer``; its settings go into the metadata.
+        optimizer: Found under ``optimizer``; its settings go into the metadata.
         metadata: Any JSON object.
 
-    Raises:
-        ArtifactError: The disk refused.
+    Returns:
+        Tensors by ``section.name``, and the metadata of the file.
     """
     tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     described = dict(metadata)
@@ -115,7 +114,27 @@ def save_checkpoint(
         for number, quantities in content["state"].items():
             tensors |= {f"optimizer.{number}.{name}": t for name, t in quantities.items() if isinstance(t, Tensor)}
     described["sections"] = [*modules, *(["optimizer"] if optimizer is not None else [])]
-    write_tensors(path, tensors, kind=_KIND, metadata=described)
+    return tensors, described
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write what :func:`gather_state` named; a reader meets the old file or the whole new one.
+
+    Raises:
+        ArtifactError: The disk refused.
+    """
+    write_tensors(path, tensors, kind=_KIND, metadata=metadata)
+
+
+def save_checkpoint(
+    path: Path, *, modules: Mapping[str, nn.Module], optimizer: Optimizer | None, metadata: Mapping[str, Any]
+) -> None:
+    """Write modules and optimizer to one file; see :func:`gather_state` and :func:`write_checkpoint`.
+
+    Raises:
+        ArtifactError: The disk refused.
+    """
+    write_checkpoint(path, *gather_state(modules, optimizer, metadata))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -128,63 +147,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
         tensors, metadata = read_tensors(path, kind=_KIND)
     except ArtifactError as error:
         raise CheckpointError(str(error)) from error
-    sections: dict[str, dict[str, Tensor]] = {name: {} for name in metadata.pop("sections", ())}
+    named: Sequence[str] = metadata.pop("sections", ())
+    sections: dict[str, dict[str, Tensor]] = {name: {} for name in named}
     for name, tensor in tensors.items():
         section, _, key = name.partition(".")
         sections.setdefault(section, {})[key] = tensor
     return Checkpoint(path=path, sections=sections, metadata=metadata)
 
 
-def checkpoint_path(folder: Path, *, epoch: int) -> Path:
-    """Return where the checkpoint after so many epochs is kept.
-
-    >>> checkpoint_path(Path("run/checkpoints"), epoch=10).name
-    'epoch-0010.safetensors'
-    """
-    return folder / f"epoch-{epoch:04d}.safetensors"
-
-
-def keep_newest(folder: Path, newest: Path, *, keep: int) -> None:
-    """Point to the newest checkpoint, then delete the oldest ones and those of an earlier, longer training.
-
-    Args:
-        folder: Where checkpoints are.
-        newest: One of them, just written.
-        keep: How many to keep, the newest included; 0 keeps all.
-
-    Raises:
-        ArtifactError: The disk refused.
-    """
-    write_json(folder / _POINTER, {"file": newest.name}, kind=_POINTER_KIND)
-    by_epoch = sorted(folder.glob(_FILES), key=_epoch_of)
-    earlier = [path for path in by_epoch if _epoch_of(path) < _epoch_of(newest)]
-    later = by_epoch[len(earlier) + 1 :]
-    surplus = max(0, len(earlier) + 1 - keep) if keep else 0
-    for path in (*earlier[:surplus], *later):
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise ArtifactError(f"{path}: cannot delete an old checkpoint: {error.strerror}; delete it") from error
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint of a folder, or None where there has been none.
-
-    Raises:
-        CheckpointError: The pointer is damaged, or the file it names is gone.
-    """
-    pointer = folder / _POINTER
-    if not pointer.exists():
-        return None
-    try:
-        path = folder / str(read_json(pointer, kind=_POINTER_KIND).get("file"))
-    except ArtifactError as error:
-        raise CheckpointError(str(error)) from error
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file, though {pointer} names it; train from the start")
-    return path
-
-
-def _epoch_of(path: Path) -> int:
-    digits = path.stem.partition("-")[2]
-    return int(digits) if digits.isdecimal() else -1
+def _laid_out_as(weight: Tensor, tensor: Tensor) -> Tensor:
+    """Give what belongs to a weight the weight's order in memory, which SGD in one pass takes for granted."""
+    return torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor) if tensor.shape == weight.shape else tensor

@@ -1,6 +1,7 @@
 """What a training gives away: the student as it is, averaged over its last steps, or mixed with what it began as."""
 
 import copy
+from collections.abc import Mapping
 from typing import Self
 
 import torch
@@ -61,6 +62,17 @@ def blend_student(student: Student, first: FirstBackbone, *, share: float) -> St
     blended = copy.deepcopy(student).requires_grad_(False).eval()
     _mix(blended.backbone, first.backbone, share=1 - share)
     return blended
+
+
+@torch.no_grad()
+def blend_state(student: Mapping[str, Tensor], first: Mapping[str, Tensor], *, share: float) -> dict[str, Tensor]:
+    """Return the state of :func:`blend_student`, from the states of the student and of its first backbone."""
+    return {
+        name: tensor.lerp(first[name].to(tensor.dtype), 1 - share)
+        if name in first and tensor.is_floating_point()
+        else tensor
+        for name, tensor in student.items()
+    }
 
 
 def _mix(into: nn.Module, other: nn.Module, *, share: float) -> None:

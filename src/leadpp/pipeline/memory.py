@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from leadpp.errors import DataError
@@ -20,15 +21,24 @@ class Memory:
         self.inputs: dict[str, str] = content.get("inputs", {})
         """Files that the user named, by role: names, descriptions, prototypes, boxes."""
         self.stages: dict[str, dict[str, Any]] = content.get("stages", {})
-        """Fingerprint, seconds, end and results of each finished stage."""
+        """Fingerprint, seconds, end, results and origin of each finished stage."""
 
-    def remember(self, name: str, *, fingerprint: str, seconds: float, summary: object) -> None:
-        """Note that a stage is finished, and what it gave."""
+    def remember(
+        self,
+        name: str,
+        *,
+        fingerprint: str,
+        seconds: float,
+        summary: object,
+        origin: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Note that a stage is finished, what it gave, and what it wrote from what (:mod:`leadpp.pipeline.origin`)."""
         self.stages[name] = {
             "fingerprint": fingerprint,
             "seconds": round(seconds, 3),
             "finished": datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds"),
             "summary": summary,
+            **origin,
         }
         self._write()
 

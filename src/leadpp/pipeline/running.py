@@ -13,14 +13,15 @@ from typing import Any
 from leadpp import __version__
 from leadpp.config import Config, build_config, read_yaml, write_yaml
 from leadpp.data.index import ImageIndex, open_data, read_index, write_index
-from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
+from leadpp.engine.runtime import Progress, SilentProgress, pick_device, restarted_by, worker_count
 from leadpp.errors import ArtifactError, ConfigError, DataError, LeadppError
-from leadpp.io.artifacts import write_json, write_text
-from leadpp.io.checkpoint import newest_checkpoint
+from leadpp.io.artifacts import remove_partials, write_json, write_text
+from leadpp.io.ledger import newest_checkpoint
 from leadpp.io.lock import exclusive
 from leadpp.pipeline.fingerprints import fingerprint, sees_objects
 from leadpp.pipeline.job import STAGES, Job, Texts
 from leadpp.pipeline.memory import Memory
+from leadpp.pipeline.origin import origin_of, sources_of
 
 _OUTPUTS = {
     "localize": ("localizer.safetensors", "boxes.parquet", "indicators.safetensors"),
@@ -30,6 +31,8 @@ _OUTPUTS = {
     "report": ("report.html",),
 }
 _UNLABELLED_OUTPUTS = _OUTPUTS | {"evaluate": ("photographs.csv", "embeddings")}
+_BESIDE = {"train": ("metrics.jsonl",)}
+"""What a stage writes besides, and could be done without."""
 _TEXT_ROLES = ("names", "descriptions", "prototypes")
 
 
@@ -118,6 +121,7 @@ def run_job(job: Job, stages: Sequence[str], *, headings: Sequence[str] = ()) ->
     index, previous = _open_index(job)
     _check_early(job, index, stages)
     with exclusive(job.run), _settings_kept(job):
+        remove_partials(job.run)
         _own_index(job, index, previous=previous)
         results: dict[str, Any] = {"index": _index_summary(index)}
         for name, heading in zip(stages, headings, strict=True):
@@ -201,6 +205,7 @@ def _run_stage(job: Job, index: ImageIndex, name: str, *, heading: str) -> Any: 
         job.progress.note(f"{heading}: unchanged, skipped")
         return known["summary"] if name != "report" else known["summary"] | {"report": str(job.run / "report.html")}
     job.progress.note(heading)
+    made_from = sources_of(job, index, name)
     before = _stamps(job.run, outputs)
     memory.forget(name)
     started = time.monotonic()
@@ -211,7 +216,8 @@ def _run_stage(job: Job, index: ImageIndex, name: str, *, heading: str) -> Any: 
             memory.restore(name, known)
         raise
     seconds = time.monotonic() - started
-    memory.remember(name, fingerprint=now, seconds=seconds, summary=summary)
+    origin = origin_of(job.run, (*outputs, *_BESIDE.get(name, ())), made_from=made_from)
+    memory.remember(name, fingerprint=now, seconds=seconds, summary=summary, origin=origin)
     if name == "prototypes":
         memory.keep(job.texts.given(), instead_of=_TEXT_ROLES)
     job.progress.note(f"{heading}: done in {seconds:.1f} s")
@@ -316,10 +322,15 @@ def _prototypes(job: Job, index: ImageIndex) -> dict[str, Any]:
 def _train(job: Job, index: ImageIndex) -> dict[str, Any]:
     from leadpp.stages.train import train
 
+    restarted = restarted_by()
+    if job.resume or restarted:
+        if not job.resume:
+            job.progress.note(f"{restarted} says that this job was started again: training goes on if it had begun")
+        return train(index=index, run=job.run, config=job.config, resume=job.resume or "if-same", progress=job.progress)
     newest = newest_checkpoint(job.run / "checkpoints")
-    if newest is not None and not job.resume:
+    if newest is not None:
         job.progress.note(f"training from the start; {newest.name} gives way (--resume would go on from it)")
-    return train(index=index, run=job.run, config=job.config, resume=job.resume, progress=job.progress)
+    return train(index=index, run=job.run, config=job.config, progress=job.progress)
 
 
 def _evaluate(job: Job, index: ImageIndex) -> list[dict[str, Any]] | dict[str, Any]:

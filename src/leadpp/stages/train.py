@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ from leadpp.engine.runtime import (
     worker_count,
 )
 from leadpp.engine.step import Lessons, StepPlan
-from leadpp.engine.trainer import Monitor, Trainer
+from leadpp.engine.trainer import Monitor, OtherTrainingError, Trainer
 from leadpp.engine.waiting import Reading
 from leadpp.errors import ConfigError, LeadppError, TextError
 from leadpp.functional.objective import Objective, ViewName
@@ -47,11 +47,12 @@ _WIDTH_WITHOUT_TEACHER = 512
 _LARGEST_QUEUE = 65_536
 _MONITOR_PHOTOGRAPHS = 2_000
 _MONITOR_SHARE = 0.2
+Resume = bool | Literal["if-same"]
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def train(
-    *, index: ImageIndex, run: Path, config: Config, resume: bool = False, progress: Progress | None = None
+    *, index: ImageIndex, run: Path, config: Config, resume: Resume = False, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Train on the training photographs of an index.
 
@@ -62,7 +63,8 @@ def train(
         index: The photographs; labels serve the monitor alone.
         run: The run folder.
         config: The settings.
-        resume: Go on from the newest checkpoint, if there is one.
+        resume: Go on from the newest checkpoint, if there is one; ``if-same`` trains from the start where it is of
+            another training.
         progress: Who is told what is being done.
 
     Returns:
@@ -96,6 +98,11 @@ def train(
             lessons = _remember(lessons, asked, config=config, device=device, progress=progress)
     learner = _learner(config, objective, prototypes, photographs=len(records)).to(device)
     monitor: Monitor | None = _monitor(records, index=index, config=config, device=device)
+    if config.checkpoint.best and monitor is None:
+        raise ConfigError(
+            f"checkpoint.best is {config.checkpoint.best}, but nothing is measured in training: that needs labels and "
+            "train.monitor_every of at least 1; leave checkpoint.best empty"
+        )
     if config.train.compile:
         progress.note(_compile(learner, lessons, config, device))
         monitor = None if monitor is None else eagerly(monitor)
@@ -110,10 +117,10 @@ def train(
         progress=progress,
         monitor=monitor,
         reading=_reading(config.input, device),
+        photographs=[record.path for record in records],
     )
-    if resume and (done := trainer.resume()):
-        left = config.train.epochs - done
-        progress.note(f"going on after epoch {done}{'' if left > 0 else ', which was the last: nothing is left to do'}")
+    if resume:
+        _go_on(trainer, epochs=config.train.epochs, anew_if_other=resume == "if-same", progress=progress)
     try:
         return trainer.fit(loader)
     except torch.OutOfMemoryError as error:
@@ -157,9 +164,29 @@ def _loop(config: Config, device: torch.device) -> LoopPlan:
         blend=train.blend,
         precision=pick_precision(train.precision, device),
         monitor_every=train.monitor_every,
-        checkpoint_every=checkpoint.every,
+        checkpoint_every=checkpoint.rhythm[0],
+        checkpoint_unit=checkpoint.rhythm[1],
         checkpoint_keep=checkpoint.keep,
+        checkpoint_keep_every=checkpoint.keep_every,
+        checkpoint_best=checkpoint.best,
     )
+
+
+def _go_on(trainer: Trainer, *, epochs: int, anew_if_other: bool, progress: Progress) -> None:
+    """Load where the training was, and say where that is."""
+    try:
+        done = trainer.resume()
+    except OtherTrainingError as error:
+        if not anew_if_other:
+            raise
+        progress.note(f"training from the start: {error}")
+        return
+    if trainer.amid_epoch:
+        progress.note(f"going on in epoch {done + 1}, after step {trainer.step}")
+    elif trainer.step:
+        progress.note(
+            f"going on after epoch {done}{'' if done < epochs else ', which was the last: nothing is left to do'}"
+        )
 
 
 def _prototypes(run: Path, config: Config, objective: Objective, progress: Progress) -> Prototypes | None:

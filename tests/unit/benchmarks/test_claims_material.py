@@ -18,7 +18,7 @@ from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import DataError
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import write_table
-from leadpp.io.checkpoint import newest_checkpoint
+from leadpp.io.ledger import newest_checkpoint
 from leadpp.models.backbone import create_backbone
 from leadpp.text.prototypes import Prototypes, read_prototypes, unit_rows, write_prototypes
 from tests.unit.tiny import save_tiny_network

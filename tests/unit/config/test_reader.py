@@ -178,3 +178,29 @@ def test_a_file_of_before_a_setting_was_renamed_is_read_as_it_was_meant(tmp_path
     file.write_text("evaluate: nonsense\n")
     with pytest.raises(ConfigError, match="evaluate"):
         build_config(read_yaml(file))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (7, (7, "epochs")),  # as older files have it
+        ("7", (7, "epochs")),
+        ("1epoch", (1, "epochs")),
+        ("2epochs", (2, "epochs")),
+        ("500steps", (500, "steps")),
+        ("1 step", (1, "steps")),
+        ("10min", (10, "minutes")),
+        ("0.5 min", (0.5, "minutes")),
+    ],
+)
+def test_rhythms_of_checkpoints(written: object, meant: tuple[float, str]) -> None:
+    config = build_config({"checkpoint": {"every": written}})
+    assert config.checkpoint.rhythm == meant
+    again = build_config(yaml.safe_load(write_yaml(config)))
+    assert again == config
+
+
+@pytest.mark.parametrize("written", ["0", "0min", "-1", "1.5epochs", "steps", "10 minutes", "٣steps", "5steps\n", ""])
+def test_rhythms_that_are_none(written: str) -> None:
+    with pytest.raises(ConfigError, match=r"checkpoint\.every must be a number above 0"):
+        build_config({"checkpoint": {"every": written}})

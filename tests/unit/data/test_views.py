@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,23 @@ def test_an_epoch_can_be_left_at_any_batch(root: Path) -> None:
     assert len(whole) == loader.batches_per_epoch == 3
     next(iter(loader.epoch(1)))
     assert_equal(loader.epoch(4), whole)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_epoch_can_be_begun_at_any_batch_without_reading_those_before(root: Path, workers: int) -> None:
+    views = make_views(root)
+    whole = list(train_loader(views, batch_size=2).epoch(4))
+    for place in whole[0]["index"].tolist():  # photographs of the first batch are gone
+        views.records = tuple(
+            replace(record, path="gone.png") if number == place else record
+            for number, record in enumerate(views.records)
+        )
+    loader = train_loader(views, batch_size=2, workers=workers)
+    assert_equal(loader.epoch(4, first=1), whole[1:])
+    assert_equal(loader.epoch(4, first=2), whole[2:])
+    assert list(loader.epoch(4, first=3)) == []
+    with pytest.raises(DataError, match=r"gone\.png"):
+        list(loader.epoch(4))
 
 
 def test_loading_leaves_the_global_generator_alone(root: Path) -> None:

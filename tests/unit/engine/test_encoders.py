@@ -5,7 +5,8 @@ import torch
 from leadpp.engine.encoders import student_encoder
 from leadpp.engine.restore import describe_student
 from leadpp.functional.randomness import generator_for
-from leadpp.io.checkpoint import checkpoint_path, keep_newest, save_checkpoint
+from leadpp.io.checkpoint import save_checkpoint
+from leadpp.io.ledger import checkpoint_path, keep_newest
 from leadpp.models.backbone import create_backbone
 from leadpp.models.student import Student
 from tests.unit.tiny import save_tiny_network

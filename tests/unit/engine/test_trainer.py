@@ -20,7 +20,8 @@ from leadpp.errors import CheckpointError, LeadppError
 from leadpp.functional.objective import Objective
 from leadpp.functional.schedule import learning_rate
 from leadpp.io.artifacts import write_tensors
-from leadpp.io.checkpoint import keep_newest, newest_checkpoint, read_checkpoint
+from leadpp.io.checkpoint import read_checkpoint
+from leadpp.io.ledger import keep_newest, newest_checkpoint
 from leadpp.models.student import Student
 from tests.progress import WatchedProgress
 from tests.unit.tiny import TinyTeacher, tiny_learner, tiny_prototypes, tiny_views
@@ -36,8 +37,8 @@ class TinyBatches:
 
     batches_per_epoch: int = 2
 
-    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
-        for batch in range(self.batches_per_epoch):
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[dict[str, Tensor]]:
+        for batch in range(first, self.batches_per_epoch):
             yield dict(tiny_views(place=10 * epoch + batch).items())
 
 
@@ -48,8 +49,8 @@ class Interrupted:
     at_epoch: int
     batches_per_epoch: int = 2
 
-    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
-        for number, batch in enumerate(TinyBatches().epoch(epoch)):
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[dict[str, Tensor]]:
+        for number, batch in enumerate(TinyBatches().epoch(epoch, first=first), start=first):
             if epoch == self.at_epoch and number == 1:
                 raise KeyboardInterrupt
             yield batch
@@ -451,8 +452,8 @@ class SlowBatches:
 
     batches_per_epoch: int = 30
 
-    def epoch(self, epoch: int) -> Iterator[dict[str, Tensor]]:
-        for batch in TinyBatches(self.batches_per_epoch).epoch(epoch):
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[dict[str, Tensor]]:
+        for batch in TinyBatches(self.batches_per_epoch).epoch(epoch, first=first):
             time.sleep(0.005)
             yield batch
 

@@ -6,13 +6,10 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from leadpp.errors import ArtifactError, CheckpointError
-from leadpp.io.artifacts import write_json, write_tensors
+from leadpp.errors import CheckpointError
+from leadpp.io.artifacts import write_tensors
 from leadpp.io.checkpoint import (
-    checkpoint_path,
-    keep_newest,
     load_exactly,
-    newest_checkpoint,
     read_checkpoint,
     save_checkpoint,
 )
@@ -58,6 +55,35 @@ def test_going_on_from_a_file_is_going_on(tmp_path: Path, make: Callable[[nn.Mod
     assert (checkpoint.metadata["epoch"], checkpoint.metadata["name"]) == (1, "ü")
     for name, tensor in straight.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], tensor), name
+
+
+def test_momentum_goes_on_in_the_order_of_its_weight(tmp_path: Path) -> None:
+    """SGD in one pass walks through memory: a momentum in another order than its weight's would be mixed up."""
+
+    def convolution() -> tuple[nn.Conv2d, SGD]:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            layer = nn.Conv2d(3, 4, kernel_size=3).to(memory_format=torch.channels_last)
+        return layer, SGD(layer.parameters(), lr=0.1, momentum=0.9, fused=True)
+
+    def step(layer: nn.Conv2d, optimizer: SGD, number: int) -> None:
+        optimizer.zero_grad()
+        inputs = torch.linspace(-1, number, 2 * 3 * 25).view(2, 3, 5, 5).contiguous(memory_format=torch.channels_last)
+        torch.autograd.backward(layer(inputs).square().mean())
+        optimizer.step()
+
+    layer, optimizer = convolution()
+    step(layer, optimizer, 1)
+    step(layer, optimizer, 2)
+    path = tmp_path / "one.safetensors"
+    save_checkpoint(path, modules={"layer": layer}, optimizer=optimizer, metadata={})
+    step(layer, optimizer, 3)
+    resumed, other = convolution()
+    checkpoint = read_checkpoint(path)
+    checkpoint.load_module("layer", resumed)
+    checkpoint.load_optimizer(other)
+    step(resumed, other, 3)
+    assert torch.equal(resumed.weight, layer.weight)
 
 
 def test_settings_of_the_optimizer_are_those_of_the_new_one(tmp_path: Path) -> None:
@@ -119,48 +145,3 @@ def test_damaged_files(tmp_path: Path) -> None:
     write_tensors(path, {"a": torch.ones(1)}, kind="prototypes")
     with pytest.raises(CheckpointError, match="kind 'checkpoint', found 'prototypes'"):
         read_checkpoint(path)
-
-
-def touch(folder: Path, *epochs: int) -> list[Path]:
-    paths = [checkpoint_path(folder, epoch=epoch) for epoch in epochs]
-    for path in paths:
-        path.write_bytes(b"")
-    return paths
-
-
-@pytest.mark.parametrize(
-    ("keep", "left"),
-    [(1, [10_000]), (2, [9_999, 10_000]), (3, [20, 9_999, 10_000]), (9, [10, 20, 9_999, 10_000]), (0, None)],
-)
-def test_keeping_the_newest(tmp_path: Path, keep: int, left: list[int] | None) -> None:
-    newest = touch(tmp_path, 10, 20, 9_999, 10_000)[-1]
-    keep_newest(tmp_path, newest, keep=keep)
-    expected = [checkpoint_path(tmp_path, epoch=epoch) for epoch in left or (10, 20, 9_999, 10_000)]
-    assert sorted(tmp_path.glob("epoch-*")) == sorted(expected)
-    assert newest_checkpoint(tmp_path) == newest
-
-
-def test_later_checkpoints_of_an_earlier_training_go(tmp_path: Path) -> None:
-    paths = touch(tmp_path, 2, 4, 50, 60)
-    keep_newest(tmp_path, paths[1], keep=2)
-    assert sorted(tmp_path.glob("epoch-*")) == paths[:2]
-
-
-def test_where_there_is_no_newest(tmp_path: Path) -> None:
-    assert newest_checkpoint(tmp_path / "nowhere") is None
-    (path,) = touch(tmp_path, 3)
-    keep_newest(tmp_path, path, keep=1)
-    path.unlink()
-    with pytest.raises(CheckpointError, match=r"epoch-0003\.safetensors: no such file, though .*last\.json names it"):
-        newest_checkpoint(tmp_path)
-    write_json(tmp_path / "last.json", {}, kind="something else")
-    with pytest.raises(CheckpointError, match="found 'something else'"):
-        newest_checkpoint(tmp_path)
-
-
-def test_a_checkpoint_that_cannot_be_deleted(tmp_path: Path) -> None:
-    old, new = touch(tmp_path, 1, 2)
-    old.unlink()
-    old.mkdir()
-    with pytest.raises(ArtifactError, match=r"epoch-0001\.safetensors: cannot delete an old checkpoint"):
-        keep_newest(tmp_path, new, keep=1)

@@ -17,7 +17,8 @@ from leadpp.config.tree import Config, EvaluateConfig, InputConfig, StudentConfi
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.engine.restore import describe_student
 from leadpp.io.artifacts import write_table
-from leadpp.io.checkpoint import checkpoint_path, keep_newest, save_checkpoint
+from leadpp.io.checkpoint import save_checkpoint
+from leadpp.io.ledger import checkpoint_path, keep_newest
 from leadpp.models.backbone import create_backbone
 from leadpp.models.student import Student
 from leadpp.text.prototypes import Prototypes, write_prototypes

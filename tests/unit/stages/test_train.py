@@ -380,9 +380,15 @@ def test_settings_of_the_loop_arrive(
         "precision": "fp16",
         "monitor_every": 0,
     }
-    layers = settings(backbone, train=chosen, checkpoint={"every": 3, "keep": 9})
+    layers = settings(backbone, train=chosen, checkpoint={"every": "3steps", "keep": 9, "keep_every": 4})
     what, boxes = built(run, index, layers, {"preset": "lead"}, monkeypatch=monkeypatch)
-    assert dataclasses.asdict(what.parts["loop"]) == chosen | {"checkpoint_every": 3, "checkpoint_keep": 9}
+    assert dataclasses.asdict(what.parts["loop"]) == chosen | {
+        "checkpoint_every": 3,
+        "checkpoint_unit": "steps",
+        "checkpoint_keep": 9,
+        "checkpoint_keep_every": 4,
+        "checkpoint_best": "",
+    }
     assert what.parts["order"] == StepPlan(autocast_dtype=torch.float16)
     assert what.parts["monitor"] is None
     assert boxes == [None]

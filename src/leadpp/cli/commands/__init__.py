@@ -27,5 +27,7 @@ COMMANDS = {
     "train": Command("stages", "train the student"),
     "evaluate": Command("stages", "measure the features: kNN, linear probe, retrieval, clustering, naming"),
     "report": Command("stages", "write report.html"),
+    "compare": Command("trust", "say whether two trainings are the same bit for bit, and if not where they part"),
+    "verify": Command("trust", "check every file of a run against its digest, and say what was made from what"),
 }
 """Every command in the order in which help shows them; of two words where a noun has several verbs."""

@@ -1,0 +1,275 @@
+"""Kill stages with SIGKILL at random moments, go on, and compare with what was never killed.
+
+    python -m benchmarks.soak [--kills 25] [--stage-kills 8] [--folder DIR] [--out benchmarks/results/soak.md]
+
+A training is killed at moments of three kinds by turns: any time after its process began; some time after its first
+new step; and while a checkpoint is being written (a file that is not in its place yet has been seen). Each time it is
+resumed, and in the end `leadpp compare` holds it against the training without a break. Then the other stages: each is
+killed at random moments, after each kill nothing half-written may be taken for whole (`leadpp verify`), and when it has
+run through its files must be those of the run without a break, byte for byte (of evaluation.json all but times).
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MOMENTS = ("any", "training", "writing")
+STAGES = ("localize", "prototypes", "train", "evaluate")
+_WORLD = ("--species", "4", "--per-species", "24", "--size", "64", "--seed", "5")
+_SETTINGS = """\
+networks: world
+input: {size: 64, workers: 1}
+localize: {size: 96, fit_images: 20}
+train: {epochs: 40, batch_size: 8, precision: fp32, monitor_every: 5, average_decay: 0.9, device: cpu}
+checkpoint: {every: 3steps, keep: 3}
+evaluate: {probe_views: 1, probe_epochs: 30, encoders: [student, frozen], kmeans_restarts: 2}
+"""
+_PROTOCOL = (
+    "Settings: the drawn world of 4 species (48 training pictures), `--networks world`, float32 on the CPU, one "
+    "reading process, batches of 8, 40 epochs of 6 steps, a moving average and a blended result, a checkpoint every "
+    "3 steps, the newest 3 kept. Compared are all weights, queues, the optimizer, how far the training was, and every line of "
+    "`metrics.jsonl` but times; of the other stages every file, byte for byte (of `evaluation.json` all but times)."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What is trained on, and how."""
+
+    data: Path
+    settings: Path
+    given: tuple[str, ...] = ()
+    """Words for ``prototypes build``."""
+
+    def command(self, stage: str, run: Path) -> list[str]:
+        """Return the command that runs a stage, or goes on with a training."""
+        verb = {"prototypes": ["prototypes", "build", *self.given], "train": ["train", "--resume"]}.get(stage, [stage])
+        where = ["--data", str(self.data), "--run", str(run), "--config", str(self.settings)]
+        return [sys.executable, "-m", "leadpp", *verb, *where]
+
+
+@dataclass(kw_only=True)
+class Kill:
+    """One SIGKILL."""
+
+    moment: str
+    seconds: float
+    """Since the process began."""
+    left_behind: bool
+    """Whether it had begun to write a file that it could not finish."""
+    step: int = 0
+    """The last step that it told of."""
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What became of a stage."""
+
+    stage: str
+    kills: list[Kill] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+    taken_for_whole: int = 0
+    """Kills after which a file was not what its stage had noted."""
+
+
+def run_through(ground: Ground, run: Path, stages: Sequence[str]) -> dict[str, float]:
+    """Run stages without a break; return the seconds that each took."""
+    took = {}
+    for stage in stages:
+        started = time.monotonic()
+        subprocess.run(ground.command(stage, run), check=True, capture_output=True)
+        took[stage] = time.monotonic() - started
+    return took
+
+
+def soak_training(ground: Ground, run: Path, straight: Path, *, kills: int, chance: random.Random) -> Outcome:
+    """Kill a training again and again, let it end, and compare it with the one without a break."""
+    found = Outcome(stage="train")
+    for number in range(kills):
+        moment = MOMENTS[number % len(MOMENTS)]
+        kill = kill_once(ground.command("train", run), run, moment=moment, within_s=3.0, chance=chance)
+        if kill is None:
+            raise SystemExit(f"the training ended before kill {number + 1}; give it more epochs")
+        found.kills.append(kill)
+        print(f"train, kill {number + 1}: {kill}", flush=True)
+    subprocess.run(ground.command("train", run), check=True, capture_output=True)
+    words = [sys.executable, "-m", "leadpp", "compare", str(straight), str(run), "--json"]
+    parts = json.loads(subprocess.run(words, capture_output=True, check=False).stdout)["parts"]
+    found.differences = [f"{name}: {part['first']}" for name, part in parts.items() if not part["identical"]]
+    return found
+
+
+def soak_stage(
+    ground: Ground, run: Path, straight: Path, stage: str, *, kills: int, lasts_s: float, chance: random.Random
+) -> Outcome:
+    """Kill a stage again and again, let it end, and compare its files with those of the run without a break."""
+    found = Outcome(stage=stage)
+    for number in range(kills):
+        kill = kill_once(ground.command(stage, run), run, moment="any", within_s=lasts_s, chance=chance)
+        if kill is None:
+            break
+        found.kills.append(kill)
+        if (run / "stages.json").exists():
+            words = [sys.executable, "-m", "leadpp", "verify", str(run)]
+            found.taken_for_whole += subprocess.run(words, capture_output=True, check=False).returncode != 0
+        print(f"{stage}, kill {number + 1}: {kill}", flush=True)
+    subprocess.run(ground.command(stage, run), check=True, capture_output=True)
+    found.differences = sorted(different_files(run, straight, stage))
+    return found
+
+
+def kill_once(command: list[str], run: Path, *, moment: str, within_s: float, chance: random.Random) -> Kill | None:
+    """Start a command and kill it with all that it has started; None where it ended first."""
+    told = last_step(run)
+    started = time.monotonic()
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        reached: Callable[[], bool] = {
+            "any": lambda: True,
+            "training": lambda: last_step(run) > told,
+            "writing": lambda: bool(unfinished(run / "checkpoints", process.pid)),
+        }[moment]
+        while not reached() and process.poll() is None:
+            time.sleep(0.002)
+        wait_s = chance.uniform(0, {"any": 3 * within_s, "training": within_s, "writing": 0.02}[moment])
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(wait_s)
+        if process.poll() is not None:
+            assert process.stderr is not None  # noqa: S101 - it is a pipe
+            if process.returncode:
+                raise SystemExit(process.stderr.read().decode())
+            return None
+        os.killpg(process.pid, signal.SIGKILL)
+    seconds = time.monotonic() - started
+    torn = bool(unfinished(run, process.pid))
+    return Kill(moment=moment, seconds=round(seconds, 2), left_behind=torn, step=last_step(run))
+
+
+def unfinished(folder: Path, process: int) -> list[Path]:
+    """Return files that a process is writing, or was when it died."""
+    return list(folder.rglob(f".*.{process}.partial"))
+
+
+def last_step(run: Path) -> int:
+    """Return the last step that a training told of."""
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError):
+            return int(json.loads(line)["step"])
+    return 0
+
+
+def different_files(run: Path, straight: Path, stage: str) -> Iterator[str]:
+    """Yield the files of a stage that are not those of the other run."""
+    known = json.loads((straight / "stages.json").read_text(encoding="utf-8"))["stages"][stage]["files"]
+    for name in known:
+        one, other = (content(folder / name) for folder in (straight, run))
+        if one != other:
+            yield name
+
+
+def content(path: Path) -> object:
+    """Return what a file says, without times."""
+    if not path.is_file():
+        return None
+    return without_times(json.loads(path.read_text())) if path.suffix == ".json" else path.read_bytes()
+
+
+def without_times(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(value, dict):
+        return {key: without_times(inner) for key, inner in value.items() if "seconds" not in key and key != "created"}
+    return [without_times(inner) for inner in value] if isinstance(value, list) else value
+
+
+def draw(folder: Path) -> Ground:
+    """Draw a world and write the settings."""
+    words = [sys.executable, "-m", "leadpp", "world", str(folder / "world"), *_WORLD]
+    subprocess.run(words, check=True, capture_output=True)
+    (folder / "settings.yaml").write_text(_SETTINGS, encoding="utf-8")
+    given = ("--descriptions", str(folder / "world" / "descriptions.csv"))
+    return Ground(data=folder / "world", settings=folder / "settings.yaml", given=given)
+
+
+def soak(folder: Path, *, kills: int, stage_kills: int, seed: int) -> tuple[list[Outcome], dict[str, float]]:
+    """Kill every stage; return what became of each, and what the stages take without a break."""
+    chance, ground, straight = random.Random(seed), draw(folder), folder / "straight"  # noqa: S311 - no secrets here
+    took = run_through(ground, straight, STAGES)
+    print(f"without a break: {took}", flush=True)
+    run = folder / "killed"
+    outcomes = []
+    for stage in STAGES:
+        if stage == "train":
+            outcomes.append(soak_training(ground, run, straight, kills=kills, chance=chance))
+        else:
+            lasts_s = took[stage] / 3
+            outcomes.append(soak_stage(ground, run, straight, stage, kills=stage_kills, lasts_s=lasts_s, chance=chance))
+    return outcomes, took
+
+
+def page(outcomes: Sequence[Outcome], took: dict[str, float], *, seed: int) -> str:
+    """Return the figures as a document."""
+    lines = [
+        "# Killed and resumed",
+        "",
+        f"`python -m benchmarks.soak --seed {seed}`: SIGKILL to the process and to all "
+        "that it had started, at random moments; then the same command again.",
+        "",
+        "| stage | seconds without a break | kills | while a file was being written | taken for whole, though it was "
+        "not | differences in the end |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in outcomes:
+        torn = sum(kill.left_behind for kill in one.kills)
+        differences = ", ".join(one.differences) or "none"
+        cells = (one.stage, f"{took[one.stage]:.1f}", len(one.kills), torn, one.taken_for_whole, differences)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    trained = next(one.kills for one in outcomes if one.stage == "train")
+    moments = {name: sum(kill.moment == name for kill in trained) for name in MOMENTS}
+    steps = ", ".join(str(kill.step) for kill in trained)
+    lines += [
+        "",
+        f"Of the kills of the training, {moments['any']} came at any time after the start of its process, "
+        f"{moments['training']} after it had told of a new step, {moments['writing']} when a checkpoint was seen being "
+        f"written. Steps told when they came: {steps}.",
+        "",
+        _PROTOCOL,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=25, help="kills of the training (default: 25)")
+    parser.add_argument("--stage-kills", type=int, default=8, help="kills of each other stage (default: 8)")
+    parser.add_argument("--seed", type=int, default=1, help="decides the moments (default: 1)")
+    parser.add_argument("--folder", type=Path, help="where to work, new or empty; a temporary one when left out")
+    parser.add_argument("--out", type=Path, help="write the figures here as well")
+    asked = parser.parse_args(words)
+    folder = asked.folder or Path(tempfile.mkdtemp(prefix="soak-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes, took = soak(folder, kills=asked.kills, stage_kills=asked.stage_kills, seed=asked.seed)
+    text = page(outcomes, took, seed=asked.seed)
+    print(text)
+    if asked.out:
+        asked.out.write_text(text, encoding="utf-8")
+    if not asked.folder:
+        shutil.rmtree(folder)
+    return int(any(one.differences or one.taken_for_whole for one in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Whether a run folder still holds what its stages wrote, and what was made from what."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from leadpp import __version__
+from leadpp.errors import ArtifactError
+from leadpp.io.artifacts import file_digest
+from leadpp.io.ledger import read_ledger
+from leadpp.pipeline.memory import Memory
+
+
+def verify(run: Path) -> dict[str, Any]:
+    """Check every file of a run against the digest that was noted when it was written.
+
+    Args:
+        run: The run folder; nothing in it is changed.
+
+    Returns:
+        Ready for JSON: ``whole``; how many ``files`` were checked; ``trouble``, a line for each file that is gone or
+        changed and for each stage that was made from other files than lie here; ``notes``, what cannot be known;
+        ``stages``, by name when each was ``finished``, by which ``code``, and what it was ``made_from``.
+
+    Raises:
+        ArtifactError: It is no run folder, or its memory is damaged.
+    """
+    if not (run / "stages.json").is_file():
+        raise ArtifactError(f"{run}: expected a run folder, found no stages.json; give a folder that leadpp has run in")
+    memory = Memory(run)
+    noted = _noted(run, memory)
+    found = {name: file_digest(run / name) if (run / name).is_file() else None for name in noted}
+    trouble = [line for name, (digest, by) in noted.items() for line in _check(name, digest, found[name], by=by)]
+    trouble += [line for name, known in memory.stages.items() for line in _stale(run, name, known, noted)]
+    trouble += _other_photographs(memory)
+    return {
+        "whole": not trouble,
+        "files": len(noted),
+        "trouble": trouble,
+        "notes": list(_notes(run, memory)),
+        "stages": {name: _origin(known) for name, known in memory.stages.items()},
+    }
+
+
+def _noted(run: Path, memory: Memory) -> dict[str, tuple[str, str]]:
+    """Return digest and writer of every file that is known by one."""
+    noted = {
+        name: (digest, stage)
+        for stage, known in memory.stages.items()
+        for name, digest in known.get("files", {}).items()
+    }
+    ledger = read_ledger(run / "checkpoints")
+    for name, known in (ledger.known if ledger else {}).items():
+        noted.setdefault(f"checkpoints/{Path(name).name}", (known["digest"], "train"))
+    return noted
+
+
+def _check(name: str, noted: str, found: str | None, *, by: str) -> Iterator[str]:
+    if found is None:
+        yield f"{name}: is gone, {by} wrote it"
+    elif found != noted:
+        yield f"{name}: is not what {by} wrote (digest {found}, noted {noted})"
+
+
+def _stale(run: Path, name: str, known: Mapping[str, Any], noted: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    """Tell of files that a stage was made from, and that are others now."""
+    for source, digest in known.get("made_from", {}).get("files", {}).items():
+        if source in noted and noted[source][0] != digest:
+            yield f"{name}: was made from another {source} than {noted[source][1]} has written since; run {name} again"
+        elif source not in noted and not (run / source).is_file():
+            yield f"{name}: was made from {source}, which is gone; run {name} again"
+
+
+def _other_photographs(memory: Memory) -> Iterator[str]:
+    for name, known in memory.stages.items():
+        photographs = known.get("made_from", {}).get("photographs")
+        if photographs is not None and photographs != memory.data.get("digest"):
+            yield f"{name}: was made from other photographs than the run has now; run {name} again"
+
+
+def _notes(run: Path, memory: Memory) -> Iterator[str]:
+    for name, known in memory.stages.items():
+        if "files" not in known:
+            yield f"{name}: digests not recorded, an older version made it"
+        code = known.get("code", {}).get("version", __version__)
+        if code != __version__:
+            yield f"{name}: made by leadpp {code}, this is {__version__}"
+        for role, given in known.get("made_from", {}).get("given", {}).items():
+            path = Path(given["path"])
+            if not path.is_file() or file_digest(path) != given["digest"]:
+                yield f"{name}: the {role} that it was given, {path}, are not there any more as they were"
+    if "train" not in memory.stages and (run / "checkpoints").is_dir():
+        yield "train: not finished; --resume goes on with it"
+
+
+def _origin(known: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = "not recorded"
+    return {
+        "finished": known.get("finished", unknown),
+        "code": known.get("code", unknown),
+        "made_from": known.get("made_from", unknown),
+        "files": len(known["files"]) if "files" in known else unknown,
+    }
