@@ -176,8 +176,8 @@ def test_a_folder_with_everything_in_it(drawn: Path, tmp_path: Path) -> None:
     (photos / f"{FORMULA.replace('/', '-')}.jpg").write_bytes((photos / "00.jpg").read_bytes())
     reasons = spoil(photos)
     (tmp_path / "names.txt").write_text("\n".join(NAMES) + "\n", encoding="utf-8")
-    words = ("--data", photos, "--run", tmp_path / "run", "--config", drawn / "settings.yaml")
-    words = (*words, "--input.max-megapixels", 1, "--names", tmp_path / "names.txt")
+    given = ("--config", drawn / "settings.yaml", "--names", tmp_path / "names.txt", "--input.max-megapixels", 1)
+    words = ("--data", photos, "--run", tmp_path / "run", *given)
     refused = leadpp("run", *words, "--bad-images", "error", folder=tmp_path)
     assert refused.returncode == 2
     assert f"{len(reasons)} of" in refused.stderr.decode().splitlines()[-1]

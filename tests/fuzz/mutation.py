@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63, 2**64 - 1)
 _WORDS = (
-    b"\0", b"\n", b"\r\n", b'"', b"'", b",", b";", b"\t", b"{", b"}", b"[", b"]", b":", b"null", b"NaN", b"Infinity",
-    b"1e999", b"-1", b"../", b"/", b"\\ud800", b"\xef\xbb\xbf", b"\xff\xfe", b"\xed\xa0\x80", b"!!python/object:os.system",
-    b"&a [*a]", b"<", b"&", b"<!ENTITY", b"9" * 400, b"[" * 3000, b"__class__", b"train", b"nan", b"inf", b"1_000",
+    b"\0", b"\n", b"\r\n", b'"', b"'", b",", b";", b"\t", b"{", b"}", b"[", b"]", b":", b"<", b"&", b"null", b"NaN",
+    b"Infinity", b"1e999", b"-1", b"../", b"/", b"\\ud800", b"\xef\xbb\xbf", b"\xff\xfe", b"\xed\xa0\x80", b"&a [*a]",
+    b"!!python/object:os.system", b"<!ENTITY", b"9" * 400, b"[" * 3000, b"__class__", b"train", b"nan", b"inf",
 )  # fmt: skip
 _LONGEST = 1 << 16
 

@@ -19,8 +19,9 @@ from leadpp.data.boxes import read_boxes
 from leadpp.data.images import inspect_image
 from leadpp.data.records import ImageIndex, ImageRecord, read_index, write_index
 from leadpp.data.sources import READERS
-from leadpp.data.sources.annotations import read_mat, read_pairs
+from leadpp.data.sources.annotations import read_pairs
 from leadpp.data.sources.cars_parquet import open_cars_mirror
+from leadpp.data.sources.matlab import read_variable
 from leadpp.data.truth import read_boxes as read_true_boxes
 from leadpp.data.truth import write_boxes as write_true_boxes
 from leadpp.engine.features import load_features, save_features
@@ -158,7 +159,7 @@ def _mat_seeds(folder: Path) -> Files:
 
 
 def _read_mats(path: Path) -> None:
-    read_mat(path, "annotations")
+    read_variable(path, "annotations")
 
 
 _ANNOTATION = b"""<annotation><size><width>9</width></size><object><name>dog</name><bndbox><xmin>1</xmin><ymin>2</ymin>

@@ -4,6 +4,7 @@ Shape letters: C classes, D embedding.
 """
 
 import pickle
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,20 @@ from leadpp.io.artifacts import read_tensors, write_tensors
 from leadpp.text.names import check_distinct
 
 _KIND = "prototypes"
+_REFUSALS = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    pickle.UnpicklingError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    ImportError,
+    struct.error,
+)
+"""What ``torch.load`` raises at files that are none of its own, or damaged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -148,7 +163,7 @@ def read_reference_prototypes(path: Path) -> Prototypes:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, AttributeError) as error:
+    except _REFUSALS as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else "not a tensor saved by torch.save"
         raise TextError(
             f"{path}: cannot be read as prototypes ({reason}); give a .pt file that holds one (classes, width) tensor"

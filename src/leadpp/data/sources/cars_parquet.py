@@ -143,6 +143,7 @@ def _highest_label(file: pq.ParquetFile, path: Path) -> int:
 def _read(path: Path) -> Iterator[dict[str, Any]]:
     try:
         for batch in _open(path).iter_batches(batch_size=_BATCH, columns=["image", "label"]):
+            batch.validate(full=True)
             yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, error) from error
