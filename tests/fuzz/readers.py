@@ -16,7 +16,7 @@ from scipy.io import savemat
 
 from leadpp.config import build_config, read_yaml, write_yaml
 from leadpp.data.boxes import read_boxes
-from leadpp.data.images import inspect_image
+from leadpp.data.images import decode_image
 from leadpp.data.records import ImageIndex, ImageRecord, read_index, write_index
 from leadpp.data.sources import READERS
 from leadpp.data.sources.annotations import read_pairs
@@ -27,7 +27,7 @@ from leadpp.data.truth import write_boxes as write_true_boxes
 from leadpp.engine.features import load_features, save_features
 from leadpp.io.artifacts import read_json, read_table, write_json, write_table
 from leadpp.io.checkpoint import read_checkpoint, save_checkpoint
-from leadpp.text.descriptions import read_descriptions
+from leadpp.text.descriptions import read_descriptions, write_descriptions
 from leadpp.text.names import read_names
 from leadpp.text.prototypes import Prototypes, read_prototypes, read_reference_prototypes, write_prototypes
 
@@ -143,6 +143,12 @@ def _read_whole_config(path: Path) -> None:
     build_config(read_yaml(path))
 
 
+def _read_and_write_descriptions(path: Path) -> None:
+    descriptions = read_descriptions(path)
+    write_descriptions(path.with_name("written.csv"), descriptions)
+    assert len(read_descriptions(path.with_name("written.csv"))) == len(descriptions)
+
+
 def _true_box_seeds(folder: Path) -> Files:
     write_true_boxes(folder / "b.csv", {"a/1.jpg": (0.0, 1.0, 2.5, 3.0), "b,2.jpg": (0.0, 0.0, 1.0, 1.0)})
     return {"boxes": (folder / "b.csv").read_bytes(), "odd": b'\xef\xbb\xbfpath,x0,y0,x1,y1,z\r\n"a\nb",0,0,1e3,1\r\n'}
@@ -235,6 +241,9 @@ def _image_seeds(folder: Path) -> Files:
     return seeds
 
 
+GUIDED = ("index", "table", "checkpoint", "prototypes", "reference")
+"""Readers that are fuzzed for long, by coverage where there is a fuzzer for it."""
+
 READERS_OF: dict[str, Reader] = {
     "index": Reader(read=_read_whole_index, seeds=_index_seeds),
     "table": Reader(read=lambda path: read_table(path, kind="embeddings")[0].to_pylist(), seeds=_table_seeds),
@@ -247,14 +256,14 @@ READERS_OF: dict[str, Reader] = {
     "config": Reader(read=_read_whole_config, seeds=_config_seeds),
     "names": Reader(read=read_names, seeds=lambda folder: {"names": "Häher\nF/A-18\n  747-100 \r\n".encode()}),
     "csv": Reader(
-        read=read_descriptions,
+        read=_read_and_write_descriptions,
         seeds=lambda folder: {
             "plain": b'class name,description\nA,"red, and ""small"""\nB,\'=1+1\n',
             "odd": b'\xef\xbb\xbfB;"x\ny"\r\nC\tD\r\n',
         },
     ),
     "descriptions-json": Reader(
-        read=read_descriptions,
+        read=_read_and_write_descriptions,
         seeds=lambda folder: {
             "object": b'{"A": "red", "B": {"text": "blue"}, "C": ["x", "y"]}',
             "list": b'[{"class": "A", "text": "\\ud83d\\ude00"}, {"name": "B", "description": "b"}]',
@@ -271,6 +280,6 @@ READERS_OF: dict[str, Reader] = {
     "mirror": Reader(
         read=_read_mirror, seeds=_mirror_seeds, place="data/train-0.parquet", beside=_mirror_both, whole_folder=True
     ),
-    "images": Reader(read=lambda path: inspect_image(path, 0, 1_000_000), seeds=_image_seeds),
+    "images": Reader(read=lambda path: decode_image(path, most_pixels=1_000_000), seeds=_image_seeds),
 }
 """Readers by name."""

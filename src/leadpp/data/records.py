@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -208,11 +208,13 @@ def read_index(path: Path) -> ImageIndex:
     """
     table, metadata = read_table(path, kind="index")
     try:
+        records = tuple(map(_record, _rows(table)))
+        _check_originals(records)
         return ImageIndex(
             root=path.parent.absolute() / metadata["root"],  # "." is the folder itself, an absolute root stays
             source=_text(metadata["source"], "source"),
             classes=_texts(metadata["classes"], "classes"),
-            records=tuple(map(_record, _rows(table))),
+            records=records,
             split_origin=_text(metadata["split_origin"], "split_origin"),
             remarks=_texts(metadata["remarks"], "remarks"),
         )
@@ -244,6 +246,13 @@ def _record(row: dict[str, Any]) -> ImageRecord:
         raise ValueError(f"{path[:80]}: a size is missing or negative")
     _text(row["checksum"], "checksum")
     return ImageRecord(**{**row, "true_box_xyxy": _box(row["true_box_xyxy"])})
+
+
+def _check_originals(records: Sequence[ImageRecord]) -> None:
+    paths = {record.path for record in records}
+    for original in (record.duplicate_of for record in records if record.duplicate_of is not None):
+        if original not in paths:
+            raise ValueError(f"{original[:80]!r} has a duplicate, and no row of its own")
 
 
 def _text(value: object, what: str) -> str:

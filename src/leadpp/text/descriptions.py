@@ -11,7 +11,7 @@ from typing import Any
 from leadpp.errors import TextError
 from leadpp.io.artifacts import write_text
 from leadpp.io.sheets import guard_cell, unguard_cell
-from leadpp.text.names import check_distinct, name_key, read_words
+from leadpp.text.names import check_distinct, is_text, name_key, read_words
 
 HEADER = ("class name", "description")
 _NAME_TITLES = frozenset({"classname", "class", "classes", "name", "names", "label", "category", "species"})
@@ -54,6 +54,8 @@ def read_descriptions(path: Path, *, notify: Callable[[str], None] = _say_nothin
         raise TextError(f"{path}: expected at least one description a class, found none")
     places: dict[str, dict[str, str]] = {}  # of each text of each class
     for where, name, text in pairs:
+        if not is_text(name + text):
+            raise TextError(f"{path}, {where}: {name!r} or its description holds half a letter (a lone surrogate)")
         if not text:
             raise TextError(f"{path}, {where}: the description of {name!r} is empty; write one or remove the class")
         known = places.setdefault(name, {})
@@ -67,7 +69,8 @@ def read_descriptions(path: Path, *, notify: Callable[[str], None] = _say_nothin
 def write_descriptions(path: Path, descriptions: Mapping[str, tuple[str, ...]]) -> None:
     """Write a CSV of ``class name,description``, one row a text, that :func:`read_descriptions` reads back.
 
-    A cell that a spreadsheet would run gets an apostrophe in front, which the reader takes off.
+    Newlines inside are written as single ones. A cell that a spreadsheet would run gets an apostrophe in front, which
+    the reader takes off.
 
     Args:
         path: The file to write.
@@ -76,11 +79,17 @@ def write_descriptions(path: Path, descriptions: Mapping[str, tuple[str, ...]]) 
     Raises:
         ArtifactError: The disk refused.
     """
+    descriptions = {_same_newlines(name): tuple(map(_same_newlines, texts)) for name, texts in descriptions.items()}
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(HEADER)
     writer.writerows((guard_cell(name), guard_cell(text)) for name, texts in descriptions.items() for text in texts)
     write_text(path, buffer.getvalue())
+
+
+def _same_newlines(text: str) -> str:
+    """A bare carriage return would end the row for readers, and the writer does not quote it."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 _Pair = tuple[str, str, str]  # where it stands, class name, description
@@ -153,7 +162,7 @@ def _json_pairs(path: Path, words: str) -> list[_Pair]:
         content = json.loads(words, object_pairs_hook=_refuse_twins)
     except _TwinError as error:
         raise TextError(f"{path}: the key {error.args[0]!r} occurs twice; keep one of the two") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TextError(f"{path}: not valid JSON ({error}); expected an object of {{class: text}}") from error
     if isinstance(content, list):
         return [_json_item(f"{path}, item {place}", place, item) for place, item in enumerate(content, start=1)]

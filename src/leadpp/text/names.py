@@ -88,6 +88,15 @@ def read_words(path: Path) -> str:
         raise TextError(f"{path}: cannot be read ({error.strerror}); give the path of a text file") from error
 
 
+def is_text(words: str) -> bool:
+    """Return whether words can be written: JSON may hold half a letter, a lone surrogate, which no file takes."""
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_distinct(names: Sequence[str], *, what: str) -> None:
     """Refuse names that are one name when only letters and digits count, and names without any.
 

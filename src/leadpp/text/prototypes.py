@@ -145,6 +145,8 @@ def read_prototypes(path: Path) -> Prototypes:
         )
     except TextError as error:
         raise TextError(f"{path}: {error}") from error
+    except TypeError as error:
+        raise TextError(f"{path}: its names or texts are no lists of words ({error}); make the file again") from error
 
 
 def _texts_of_one(stored: str | list[str]) -> tuple[str, ...]:

@@ -127,7 +127,7 @@ def _names(file: pq.ParquetFile) -> tuple[str, ...]:
     header = (file.schema_arrow.metadata or {}).get(b"huggingface")
     try:
         names = json.loads(header or "{}")["info"]["features"]["label"]["names"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return ()
     return tuple(plain(name) for name in names) if isinstance(names, list) else ()
 
