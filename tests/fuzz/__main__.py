@@ -64,9 +64,10 @@ def _fuzz(names: list[str], seconds: float, *, seed: int, guided: bool, out: Pat
         for fault, count in tally.faults.items():
             print(f"    {count:,} x {fault}")
     if ended:
+        print(f"    ended by {ended}; see {log}")
         last = next((name for name in names if not (out / f"{name}.json").exists()), names[-1])
         for path in (path for path in (out / "benches" / last / "tried").rglob("*") if path.is_file()):
-            print(f"    ended by {ended} at {keep(out / 'found' / last, path.read_bytes())}; see {log}")
+            print(f"    what was read then is {keep(out / 'found' / last, path.read_bytes())}")
     sys.stdout.flush()
     return int(bool(broken or ended))
 

@@ -176,7 +176,7 @@ def read_table(path: Path, *, kind: str, schema: int = 1) -> tuple[pa.Table, dic
     try:
         table = pq.read_table(path, partitioning=None)
         table.validate(full=True)  # texts that are no UTF-8, among other things
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: names of columns that are no UTF-8
         raise _read_error(path, kind, error) from error
     return table, _open_header(path, (table.schema.metadata or {}).get(b"leadpp"), kind=kind, schema=schema)
 

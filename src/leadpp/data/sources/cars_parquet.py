@@ -113,7 +113,7 @@ def _open(path: Path) -> pq.ParquetFile:
     try:
         require_regular(path)
         file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _damaged(path, error) from error
     found = file.schema_arrow.names
     if "image" not in found or "label" not in found:
@@ -135,7 +135,7 @@ def _names(file: pq.ParquetFile) -> tuple[str, ...]:
 def _highest_label(file: pq.ParquetFile, path: Path) -> int:
     try:
         labels = file.read(columns=["label"])["label"].to_pylist()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _damaged(path, error) from error
     return max((label for label in labels if isinstance(label, int)), default=-1)
 
@@ -145,7 +145,7 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
         for batch in _open(path).iter_batches(batch_size=_BATCH, columns=["image", "label"]):
             batch.validate(full=True)
             yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _damaged(path, error) from error
 
 
