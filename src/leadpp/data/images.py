@@ -170,7 +170,7 @@ def decode_image(
     Raises:
         ImageError: As :func:`read_image`.
     """
-    content = _content(path, most_bytes=size_bytes or _BYTES_A_PIXEL * most_pixels)
+    content = _content(path, most_bytes=_BYTES_A_PIXEL * max(most_pixels, MOST_PIXELS))
     if size_bytes not in (0, len(content)):
         raise ImageError(path, "was changed since it was indexed; make the index again")
     return _decode(path, content, cut_bottom_px=cut_bottom_px, scale=scale, most_pixels=most_pixels)

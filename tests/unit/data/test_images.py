@@ -282,7 +282,7 @@ def test_a_photograph_that_was_changed_since_it_was_indexed(tmp_path: Path) -> N
     size = path.stat().st_size
     assert decode_image(path, size_bytes=size).scale == 1
     path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(ImageError, match="more than the"):
+    with pytest.raises(ImageError, match="was changed since it was indexed"):
         decode_image(path, size_bytes=size)
     path.write_bytes(path.read_bytes()[: size - 1])
     with pytest.raises(ImageError, match="was changed since it was indexed"):
