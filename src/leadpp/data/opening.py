@@ -8,6 +8,8 @@ from typing import BinaryIO
 
 from leadpp.io.sizes import size_words
 
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""Should a FIFO take the place of a file between the question and the opening, it is not waited for."""
 _KINDS = (
     (stat.S_ISFIFO, "a FIFO"),
     (stat.S_ISSOCK, "a socket"),
@@ -31,16 +33,8 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: As :func:`require_regular`, or the system refused.
     """
-    require_regular(path)
-    # Should a FIFO take its place meanwhile, it is not waited for.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    stream = os.fdopen(os.open(path, flags), "rb")
-    try:
-        _refuse_others(os.fstat(stream.fileno()))
-    except OSError:
-        stream.close()
-        raise
-    return stream
+    descriptor, _ = _open(path)
+    return os.fdopen(descriptor, "rb")
 
 
 def read_whole(path: Path, *, most_bytes: int) -> bytes:
@@ -56,15 +50,31 @@ def read_whole(path: Path, *, most_bytes: int) -> bytes:
     Raises:
         OSError: As :func:`open_regular`; or it holds more, or was written to meanwhile. ``strerror`` says so.
     """
-    with open_regular(path) as stream:
-        before = os.fstat(stream.fileno())
+    descriptor, before = _open(path)
+    try:
         if before.st_size > most_bytes:
             raise OSError(errno.EFBIG, f"{size_words(before.st_size)}, more than the {size_words(most_bytes)} allowed")
-        content = stream.read(before.st_size + 1)
-        after = os.fstat(stream.fileno())
+        content = os.read(descriptor, before.st_size + 1)
+        while len(content) < before.st_size and (more := os.read(descriptor, before.st_size - len(content))):
+            content += more  # some file systems give what they have
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
     if (len(content), after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
         raise OSError(errno.ESTALE, "changed while it was read")
     return content
+
+
+def _open(path: Path) -> tuple[int, os.stat_result]:
+    require_regular(path)
+    descriptor = os.open(path, _FLAGS)
+    status = os.fstat(descriptor)
+    try:
+        _refuse_others(status)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor, status
 
 
 def _refuse_others(status: os.stat_result) -> None:
