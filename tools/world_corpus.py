@@ -97,7 +97,7 @@ def open_corpus(path: Path, species: Sequence[Species], *, counts: Sequence[int]
     """Open pictures that :func:`draw_corpus` drew, for instance in another process."""
     return Corpus(
         species=tuple(species),
-        images=np.load(path, mmap_mode="r"),
+        images=np.load(path, mmap_mode="r", allow_pickle=False),
         boxes_xyxy=boxes_xyxy,
         labels=torch.arange(len(species)).repeat_interleave(torch.tensor(counts)),
     )
@@ -108,7 +108,7 @@ _Task = tuple[Sequence[Species], list[int], int, Path, int, int]
 
 def _draw(task: _Task) -> list[tuple[int, int, int, int]]:
     species, counts, row, path, seed, size = task
-    images = np.load(path, mmap_mode="r+")
+    images = np.load(path, mmap_mode="r+", allow_pickle=False)
     boxes = []
     for one, count in zip(species, counts, strict=True):
         for index in range(count):

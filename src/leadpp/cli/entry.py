@@ -12,6 +12,7 @@ from leadpp import __version__
 from leadpp.cli.commands import COMMANDS
 from leadpp.cli.parser import UsageError
 from leadpp.errors import LeadppError
+from leadpp.io.words import plain_line
 
 _TOP_TEXT = """\
 usage: leadpp COMMAND [options]
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except LeadppError as error:
-        sys.stderr.write(f"leadpp: error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"leadpp: error: {plain_line(' '.join(str(error).split()))}\n")
         return MISTAKE
     except KeyboardInterrupt:
         sys.stderr.write(f"leadpp: interrupted; {_after_interrupt(words)}\n")

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from leadpp.io.words import plain_line
+
 _COLUMNS = (
     ("knn", "kNN"),
     ("probe_heldout", "probe"),
@@ -44,7 +46,7 @@ def print_results(results: Mapping[str, Any], *, command: str, as_json: bool) ->
         if name == "evaluate" and not isinstance(result, Mapping):
             console.print(_evaluation_table(result))
         elif name != "index" or command == "run":
-            console.print(f"{name}: {_words(result)}", markup=False, soft_wrap=True)
+            console.print(f"{name}: {plain_line(_words(result))}", markup=False, soft_wrap=True)
     if bad := _bad_count(results):
         console.print(_BAD_LINE.format(bad), soft_wrap=True)
 

@@ -16,6 +16,9 @@ class InputConfig:
     """Processes that read photographs; -1 takes one less than the cores, 0 reads in the main process."""
     bad_images: Literal["skip", "error"] = "skip"
     """What to do with files that cannot be read: leave them out (and count them) or stop."""
+    max_megapixels: float = 128.0
+    """Most millions of pixels that are decoded of one photograph, 4 bytes each; a JPEG file may have twice as many and
+    is decoded at half its sides. Larger ones are unreadable (docs/decisions/0065)."""
     cache: Literal["none", "ram", "disk"] = "none"
     """Where training keeps decoded photographs after their first epoch: nowhere, in memory, or in a file in the run
     folder that goes when training ends."""
@@ -27,8 +30,14 @@ class InputConfig:
 
     def __post_init__(self) -> None:
         require(self.size >= 16, f"input.size must be at least 16 pixels, got {self.size}")
+        require(self.max_megapixels > 0, f"input.max_megapixels must be above 0, got {self.max_megapixels}")
         require(self.workers >= -1, f"input.workers must be -1 or more, got {self.workers}")
         require(self.cache_limit_gb >= 0, f"input.cache_limit_gb must be 0 or more, got {self.cache_limit_gb}")
+
+    @property
+    def most_pixels(self) -> int:
+        """The most pixels that are decoded of one photograph."""
+        return round(self.max_megapixels * 1e6)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

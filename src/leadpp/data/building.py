@@ -11,8 +11,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-from leadpp.data.images import Inspection, inspect_image
-from leadpp.data.naming import natural_key
+from leadpp.data.images import LIMIT_WORDS, MOST_PIXELS, Inspection, inspect_image
+from leadpp.data.naming import is_inner_path, natural_key
 from leadpp.data.raw import RawData, RawRecord
 from leadpp.data.records import Box, ImageIndex, ImageRecord, first_bad
 from leadpp.errors import DataError
@@ -22,6 +22,8 @@ BadImages = Literal["skip", "error"]
 
 _TEST_SHARE = 0.2
 _CHUNK = 16
+_Task = tuple[Path, int, int]
+"""The arguments of :func:`inspect_image`."""
 PATIENCE_S = 15.0
 """Seconds of work from which on reading processes are worth their start, which takes some seconds itself."""
 
@@ -50,6 +52,7 @@ def build_index(
     *,
     seed: int,
     bad_images: BadImages = "skip",
+    most_pixels: int = MOST_PIXELS,
     workers: int = 0,
     progress: Tracker | None = None,
     known: Mapping[str, ImageRecord] | None = None,
@@ -60,6 +63,7 @@ def build_index(
         raw: What the source says.
         seed: Decides the split of a labelled source without one.
         bad_images: ``"skip"`` lists unreadable files with their reasons; ``"error"`` refuses them.
+        most_pixels: The most that may be decoded of a photograph; see :func:`~leadpp.data.images.decode_image`.
         workers: Reading processes beside this one, which only waits; 0 reads in this process. Short work
             is done in this process anyway.
         progress: Shows how far it is.
@@ -70,10 +74,13 @@ def build_index(
         The index, in natural order of the paths.
 
     Raises:
-        DataError: No file can be read, or one cannot and ``bad_images`` is ``"error"``.
+        DataError: No file can be read, or one cannot and ``bad_images`` is ``"error"``; or a path leads out of the
+            folder.
     """
+    _check_paths(raw)
     ordered = sorted(raw.records, key=lambda record: natural_key(record.path))
-    looks = _look_at_all(raw.root, ordered, known or {}, workers=workers, progress=progress or Untracked())
+    look = _Looking(most_pixels=most_pixels, workers=workers, progress=progress or Untracked())
+    looks = look.at_all(raw.root, ordered, known or {})
     records, box_remarks = _place_boxes([_record(r, look) for r, look in zip(ordered, looks, strict=True)])
     origin = raw.split_origin
     if origin is None:
@@ -125,22 +132,39 @@ class _Look:
     mtime_ns: int
 
 
-def _look_at_all(
-    root: Path,
-    records: Sequence[RawRecord],
-    known: Mapping[str, ImageRecord],
-    *,
-    workers: int,
-    progress: Tracker,
-) -> list[_Look]:
-    states = [_state(root / record.path) for record in records]
-    found = [_remembered(record, state, known) for record, state in zip(records, states, strict=True)]
-    fresh = [place for place, inspection in enumerate(found) if inspection is None]
-    tasks = [(root / records[place].path, records[place].cut_bottom_px) for place in fresh]
-    looked = _inspect(tasks, workers=workers)
-    for place, inspection in zip(fresh, progress.track(looked, total=len(tasks), what="read"), strict=True):
-        found[place] = inspection
-    return [_Look(look, *state) for look, state in zip(found, states, strict=True) if look is not None]
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Looking:
+    """How files are looked at."""
+
+    most_pixels: int
+    workers: int
+    progress: Tracker
+
+    def at_all(self, root: Path, records: Sequence[RawRecord], known: Mapping[str, ImageRecord]) -> list[_Look]:
+        """Look at every file that is not as it was known."""
+        states = [_state(root / record.path) for record in records]
+        found = [self._remembered(record, state, known) for record, state in zip(records, states, strict=True)]
+        fresh = [place for place, inspection in enumerate(found) if inspection is None]
+        tasks = [(root / records[place].path, records[place].cut_bottom_px, self.most_pixels) for place in fresh]
+        looked = _inspect(tasks, workers=self.workers)
+        shown = self.progress.track(looked, total=len(tasks), what="read")
+        for place, inspection in zip(fresh, shown, strict=True):
+            found[place] = inspection
+        return [_Look(look, *state) for look, state in zip(found, states, strict=True) if look is not None]
+
+    def _remembered(
+        self, raw: RawRecord, state: tuple[int, int], known: Mapping[str, ImageRecord]
+    ) -> Inspection | None:
+        old = known.get(raw.path)
+        if old is None or (old.size_bytes, old.mtime_ns) != state or old.cut_bottom_px != raw.cut_bottom_px:
+            return None
+        if old.size_bytes > 0 and (not old.checksum or self._depends_on_the_limit(old)):
+            return None  # a permission may have been mended, or a limit changed, which no time of change tells
+        return Inspection(old.width_px, old.height_px, old.checksum, old.reason, old.least_scale)
+
+    def _depends_on_the_limit(self, old: ImageRecord) -> bool:
+        pixels = old.width_px * (old.height_px + old.cut_bottom_px)
+        return pixels > self.most_pixels or old.least_scale > 1 or (old.reason or "").endswith(LIMIT_WORDS)
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -151,27 +175,18 @@ def _state(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _remembered(raw: RawRecord, state: tuple[int, int], known: Mapping[str, ImageRecord]) -> Inspection | None:
-    old = known.get(raw.path)
-    if old is None or (old.size_bytes, old.mtime_ns) != state or old.cut_bottom_px != raw.cut_bottom_px:
-        return None
-    if old.size_bytes > 0 and not old.checksum:
-        return None  # its bytes could not be had; a permission may have been mended, which no time of change tells
-    return Inspection(old.width_px, old.height_px, old.checksum, old.reason)
-
-
-def _inspect(tasks: Sequence[tuple[Path, int]], *, workers: int) -> Iterator[Inspection]:
+def _inspect(tasks: Sequence[_Task], *, workers: int) -> Iterator[Inspection]:
     """Inspect in this process, and hand the rest to a pool once that promises to be long."""
     began = time.monotonic()
-    for done, (path, cut_bottom_px) in enumerate(tasks):
+    for done, task in enumerate(tasks):
         elapsed_s = time.monotonic() - began
         if workers and done and elapsed_s / done * (len(tasks) - done) > PATIENCE_S:
             yield from _inspect_in_pool(tasks[done:], workers=workers)
             return
-        yield inspect_image(path, cut_bottom_px)
+        yield inspect_image(*task)
 
 
-def _inspect_in_pool(tasks: Sequence[tuple[Path, int]], *, workers: int) -> Iterator[Inspection]:
+def _inspect_in_pool(tasks: Sequence[_Task], *, workers: int) -> Iterator[Inspection]:
     # Spawned, because forking a process that runs torch's threads can hang.
     pool = ProcessPoolExecutor(
         workers + 1,
@@ -198,12 +213,22 @@ def _record(raw: RawRecord, look: _Look) -> ImageRecord:
         width_px=seen.width_px,
         height_px=seen.height_px,
         cut_bottom_px=raw.cut_bottom_px,
+        least_scale=seen.least_scale,
         true_box_xyxy=raw.box_xyxy,
         checksum=seen.checksum,
         reason=seen.reason,
         size_bytes=look.size_bytes,
         mtime_ns=look.mtime_ns,
     )
+
+
+def _check_paths(raw: RawData) -> None:
+    outer = [record.path for record in raw.records if not is_inner_path(record.path)]
+    if outer:
+        raise DataError(
+            f"{raw.root}: {len(outer):,} of the {len(raw.records):,} paths that its annotation files name lead out of "
+            f"the folder (first: {outer[0][:80]!r}); download it again"
+        )
 
 
 def _place_boxes(records: Sequence[ImageRecord]) -> tuple[list[ImageRecord], list[str]]:

@@ -1,10 +1,13 @@
 """The one reader of photographs: any mode and orientation becomes an upright RGB picture, or a reason why not."""
 
+import contextlib
 import hashlib
+import io
 import math
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +15,14 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from leadpp.data.opening import read_whole
 from leadpp.errors import DataError
+
+MOST_PIXELS = 128_000_000
+"""The most pixels that are decoded of one photograph where nobody says: 0.5 GB of memory, and as much for each copy."""
+
+LIMIT_WORDS = "which input.max_megapixels allows"
+"""The end of the reason of files that are refused by this limit alone."""
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -36,7 +46,14 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Endings, in lower case, by which a file is taken for a photograph."""
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""The formats that Pillow may take a file for; none of them is handed to another program."""
+
+_JPEG_TIMES = 2
+"""By how much a JPEG file may exceed the most pixels: half of its sides are then the most that is decoded. Not by more,
+because its decoder holds six bytes for each whole pixel where the file comes in several scans."""
+_BYTES_A_PIXEL = 8
+"""What the largest file takes for each pixel: four channels of 16 bits, not compressed."""
 
 # What Pillow's decoders are known to raise on damaged files; it has no base class for them.
 _DECODER_FAILURES = (
@@ -85,6 +102,10 @@ class ImageError(DataError):
         return type(self), (Path(path), self.reason)
 
 
+class _TooManyPixelsError(Exception):
+    """A header names more pixels than may be decoded; the message says how many."""
+
+
 class Decoded(NamedTuple):
     """A photograph as it was decoded: whole, or every side divided by a scale.
 
@@ -107,10 +128,12 @@ class Inspection(NamedTuple):
     height_px: int
     checksum: str
     reason: str | None
+    least_scale: int = 1
+    """By how much its sides have to be divided when it is decoded."""
 
 
 def read_image(path: Path, *, cut_bottom_px: int = 0) -> Image.Image:
-    """Read a photograph as it should be looked at.
+    """Read a photograph as it should be looked at; a JPEG file of more than :data:`MOST_PIXELS` at half its sides.
 
     The orientation of its EXIF data is applied. Grey values of more than 8 bits are scaled to 0..255, not clipped;
     transparent parts become white; CMYK and YCCK are converted without colour profiles; of an animation the first
@@ -124,13 +147,15 @@ def read_image(path: Path, *, cut_bottom_px: int = 0) -> Image.Image:
         A loaded picture in mode RGB.
 
     Raises:
-        ImageError: No file, no image, damaged or truncated, or more pixels than Pillow's ``Image.MAX_IMAGE_PIXELS``
-            (which is found in the header, before anything is decoded).
+        ImageError: No file, no regular file, no image, damaged or truncated, changed while it was read, or more
+            pixels than may be decoded (which is found in the header, before anything is).
     """
     return decode_image(path, cut_bottom_px=cut_bottom_px).picture
 
 
-def decode_image(path: Path, *, cut_bottom_px: int = 0, scale: int = 1) -> Decoded:
+def decode_image(
+    path: Path, *, cut_bottom_px: int = 0, scale: int = 1, most_pixels: int = MOST_PIXELS, size_bytes: int = 0
+) -> Decoded:
     """Read a photograph as :func:`read_image` does; a JPEG file may be decoded at a fraction of its size.
 
     Args:
@@ -138,54 +163,95 @@ def decode_image(path: Path, *, cut_bottom_px: int = 0, scale: int = 1) -> Decod
         cut_bottom_px: As for :func:`read_image`, in rows of the whole picture.
         scale: 1, 2, 4 or 8: by how much the decoder may divide width and height, rounding up. Files of other formats
             are decoded whole.
+        most_pixels: The most that may be decoded. A JPEG file may have up to twice as many, and is then decoded at
+            half its sides if not at less; other files are refused.
+        size_bytes: The size that the file must have, 0 where any will do.
 
     Raises:
         ImageError: As :func:`read_image`.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
-                whole = image.size
-                taken = _reduce(image, scale)
-                image.load()
-                orientation = _orientation(image)
-                picture = _to_rgb(image)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ImageError(path, f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, which is not safe to decode") from error
-    except _DECODER_FAILURES as error:
-        raise ImageError(path, _reason(path, error)) from error
-    return _cut(_turned(picture, whole, taken, orientation), cut_bottom_px, path)
+    content = _content(path, most_bytes=_BYTES_A_PIXEL * max(most_pixels, MOST_PIXELS))
+    if size_bytes not in (0, len(content)):
+        raise ImageError(path, "was changed since it was indexed; make the index again")
+    return _decode(path, content, cut_bottom_px=cut_bottom_px, scale=scale, most_pixels=most_pixels)
 
 
-def inspect_image(path: Path, cut_bottom_px: int = 0) -> Inspection:
+def inspect_image(path: Path, cut_bottom_px: int = 0, most_pixels: int = MOST_PIXELS) -> Inspection:
     """Decode a file once to learn whether it can be used.
 
     Args:
         path: The file.
         cut_bottom_px: As for :func:`read_image`.
+        most_pixels: As for :func:`decode_image`.
 
     Returns:
         Width and height of the upright picture after the cut (0 and 0 where it cannot be read), the BLAKE2b digest of
-        the file's bytes (empty where they cannot be had), and the reason why it cannot be read, or None.
+        the file's bytes (empty where they cannot be had), the reason why it cannot be read, or None, and by how much
+        its sides have to be divided. Digest and picture are of the very same bytes.
     """
     checksum = ""
     try:
-        checksum = _checksum(path)
-        image = read_image(path, cut_bottom_px=cut_bottom_px)
+        content = _content(path, most_bytes=_BYTES_A_PIXEL * most_pixels)
+        # The same digest as io.artifacts.file_digest, whose module imports torch: seconds for each reading process.
+        checksum = hashlib.blake2b(content, digest_size=16).hexdigest()
+        decoded = _decode(path, content, cut_bottom_px=cut_bottom_px, scale=1, most_pixels=most_pixels)
     except ImageError as error:
         return Inspection(0, 0, checksum, error.reason)
-    return Inspection(image.width, image.height, checksum, None)
+    return Inspection(decoded.width_px, decoded.height_px, checksum, None, decoded.scale)
 
 
-def _checksum(path: Path) -> str:
-    # The same digest as io.artifacts.file_digest, whose module imports torch: seconds for each reading process.
+def _content(path: Path, *, most_bytes: int) -> bytes:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    except OSError as error:
-        raise ImageError(path, _reason(path, error)) from error
+        return read_whole(path, most_bytes=most_bytes)
+    except (OSError, MemoryError) as error:
+        raise ImageError(path, _reason(error)) from error
+
+
+def _decode(path: Path, content: bytes, *, cut_bottom_px: int, scale: int, most_pixels: int) -> Decoded:
+    try:
+        with _pillow_refuses(_JPEG_TIMES * most_pixels), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            whole = image.size
+            taken = _reduce(image, max(scale, _least_scale(image, most_pixels)))
+            image.load()
+            orientation = _orientation(image)
+            picture = _to_rgb(image)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError, _TooManyPixelsError) as error:
+        raise ImageError(path, _too_many(error, most_pixels)) from error
+    except _DECODER_FAILURES as error:
+        raise ImageError(path, _reason(error, content)) from error
+    return _cut(_turned(picture, whole, taken, orientation), cut_bottom_px, path)
+
+
+@contextlib.contextmanager
+def _pillow_refuses(pixels: int) -> Iterator[None]:
+    """Have Pillow refuse more pixels than these, in headers and in frames, and say nothing else.
+
+    Its limit and its warnings are of the whole process; they are put back.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        Image.MAX_IMAGE_PIXELS = pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _least_scale(image: Image.Image, most_pixels: int) -> int:
+    pixels = image.width * image.height
+    if pixels <= most_pixels:
+        return 1
+    if isinstance(image, JpegImageFile):
+        return _JPEG_TIMES
+    raise _TooManyPixelsError(f"{image.width:,} x {image.height:,} pixels of {image.format}")
+
+
+def _too_many(error: Exception, most_pixels: int) -> str:
+    found = f"{error}, " if isinstance(error, _TooManyPixelsError) else ""
+    times = 1 if found else _JPEG_TIMES
+    return f"{found}more than {times * most_pixels / 1e6:g} megapixels, {LIMIT_WORDS}"
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -252,14 +318,10 @@ def _cut(decoded: Decoded, cut_bottom_px: int, path: Path) -> Decoded:
     return decoded._replace(picture=picture.crop((0, 0, picture.width, rows)), height_px=height)
 
 
-def _reason(path: Path, error: BaseException) -> str:
+def _reason(error: BaseException, content: bytes | None = None) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    try:
-        size_bytes = path.stat().st_size
-    except OSError:
-        return "gone while it was read"
-    if size_bytes == 0:
+        return error.strerror[:1].lower() + error.strerror[1:]
+    if content == b"":
         return "empty file"
     if isinstance(error, UnidentifiedImageError):
         return "not an image"

@@ -6,6 +6,7 @@ What an index holds is in :mod:`leadpp.data.records`; its names can be had from 
 from pathlib import Path
 
 from leadpp.data.building import BadImages, Tracker, build_index
+from leadpp.data.images import MOST_PIXELS
 from leadpp.data.raw import raw_of
 from leadpp.data.records import Box, ImageIndex, ImageRecord, Split, read_index, write_index
 from leadpp.data.scan import require_folder
@@ -37,6 +38,7 @@ def open_data(
     seed: int,
     bad_images: BadImages = "skip",
     boxes_csv: Path | None = None,
+    most_pixels: int = MOST_PIXELS,
     workers: int = 0,
     progress: Tracker | None = None,
     previous: ImageIndex | None = None,
@@ -48,6 +50,7 @@ def open_data(
         seed: Decides the split of labelled photographs without one.
         bad_images: ``"skip"`` lists unreadable files with their reasons; ``"error"`` refuses them.
         boxes_csv: Table of true boxes; None takes ``bboxes.csv`` in the folder, if there is one.
+        most_pixels: The most that may be decoded of a photograph; see :func:`~leadpp.data.images.decode_image`.
         workers: Processes that read photographs; 0 reads in this one.
         progress: Shows how far it is.
         previous: What was known at an earlier time; files that have not changed since are not opened again.
@@ -73,7 +76,15 @@ def open_data(
         raise DataError(f"{folder}: its preparation was not finished; run the same `leadpp prepare` command again")
     else:
         raw = add_boxes(read_folder(folder), boxes_csv)
-    return build_index(raw, seed=seed, bad_images=bad_images, workers=workers, progress=progress, known=known)
+    return build_index(
+        raw,
+        seed=seed,
+        bad_images=bad_images,
+        most_pixels=most_pixels,
+        workers=workers,
+        progress=progress,
+        known=known,
+    )
 
 
 def _by_path(index: ImageIndex | None) -> dict[str, ImageRecord]:

@@ -29,6 +29,16 @@ def natural_key(path: str) -> NaturalKey:
     return tuple(tuple(map(_piece, _DIGITS.split(part.casefold()))) for part in plain.split("/")), path
 
 
+def is_inner_path(path: str) -> bool:
+    """Return whether a POSIX path, as a stranger's file may give it, names something below the folder it starts from.
+
+    >>> [is_inner_path(path) for path in ("a/b.jpg", "a/../b.jpg", "/b.jpg", "")]
+    [True, False, False, False]
+    """
+    parts = path.split("/")
+    return "\0" not in path and path.strip() != "" and not path.startswith("/") and ".." not in parts
+
+
 def clean_class_name(raw: str) -> str:
     """Return the true name behind the folder name that a data set gives a class.
 

@@ -3,13 +3,15 @@
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
+from leadpp.data.naming import is_inner_path
 from leadpp.errors import ArtifactError, DataError
 from leadpp.io.artifacts import read_table, write_table
 
@@ -33,6 +35,8 @@ class ImageRecord:
     """Height of the upright picture after the cut; 0 where it cannot be read."""
     cut_bottom_px: int = 0
     """Rows to cut off the lower edge of the upright picture."""
+    least_scale: int = 1
+    """By how much its sides have to be divided when it is decoded: 2 where it would be too large for memory."""
     true_box_xyxy: Box | None = None
     """Where the object is: half-open, in pixels of the upright picture after the cut."""
     checksum: str
@@ -132,7 +136,8 @@ class ImageIndex:
     def _identity(record: ImageRecord) -> tuple[object, ...]:
         usable = record.reason is None
         box = record.true_box_xyxy and [float(edge) for edge in record.true_box_xyxy]
-        return record.path, record.label, record.split, record.checksum, record.cut_bottom_px, box, usable
+        known = record.path, record.label, record.split, record.checksum, record.cut_bottom_px, box, usable
+        return known if record.least_scale == 1 else (*known, record.least_scale)
 
     def _bad_notes(self) -> list[str]:
         if not self.bad:
@@ -203,33 +208,81 @@ def read_index(path: Path) -> ImageIndex:
     """
     table, metadata = read_table(path, kind="index")
     try:
-        rows: list[dict[str, Any]] = table.to_pylist()
-        records = tuple(ImageRecord(**{**row, "true_box_xyxy": _box(row["true_box_xyxy"])}) for row in rows)
+        records = tuple(map(_record, _rows(table)))
+        _check_originals(records)
         return ImageIndex(
             root=path.parent.absolute() / metadata["root"],  # "." is the folder itself, an absolute root stays
-            source=metadata["source"],
-            classes=tuple(metadata["classes"]),
+            source=_text(metadata["source"], "source"),
+            classes=_texts(metadata["classes"], "classes"),
             records=records,
-            split_origin=metadata["split_origin"],
-            remarks=tuple(metadata["remarks"]),
+            split_origin=_text(metadata["split_origin"], "split_origin"),
+            remarks=_texts(metadata["remarks"], "remarks"),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise ArtifactError(
             f"{path}: its columns or metadata differ from an index's ({error}); make it again"
         ) from error
 
 
-def _box(edges: list[float] | None) -> Box | None:
+def _rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the rows in the types of an index; columns that earlier versions did not write may be missing."""
+    names = table.column_names
+    strange = [name for name in names if name not in _SCHEMA.names or names.count(name) > 1]
+    lacking = [name for name in _SCHEMA.names if name not in names and name not in _LATER]
+    if strange or lacking:
+        raise ValueError(f"unknown {strange[0][:40]!r}" if strange else f"no {lacking[0]!r}")
+    rows: list[dict[str, Any]] = table.cast(pa.schema([_SCHEMA.field(name) for name in names])).to_pylist()
+    return rows
+
+
+def _record(row: dict[str, Any]) -> ImageRecord:
+    path = _text(row["path"], "path")
+    if not is_inner_path(path):
+        raise ValueError(f"the path {path[:80]!r} leads out of the folder")
+    if row["split"] not in ("train", "test"):
+        raise ValueError(f"{path[:80]}: the split is {str(row['split'])[:20]!r}")
+    numbers = {name: row[name] for name in _COUNTS if name in row}
+    if any(value is None or value < 0 for value in numbers.values()) or not 1 <= numbers.get("least_scale", 1) <= 8:
+        raise ValueError(f"{path[:80]}: a size is missing or negative")
+    _text(row["checksum"], "checksum")
+    return ImageRecord(**{**row, "true_box_xyxy": _box(row["true_box_xyxy"])})
+
+
+def _check_originals(records: Sequence[ImageRecord]) -> None:
+    paths = {record.path for record in records}
+    for original in (record.duplicate_of for record in records if record.duplicate_of is not None):
+        if original not in paths:
+            raise ValueError(f"{original[:80]!r} has a duplicate, and no row of its own")
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is {str(value)[:40]!r}, expected text")
+    return value
+
+
+def _texts(values: object, what: str) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"{what} are {str(values)[:40]!r}, expected a list")
+    return tuple(_text(value, what) for value in values)
+
+
+def _box(edges: list[float | None] | None) -> Box | None:
     if edges is None:
         return None
-    x0, y0, x1, y1 = edges
+    x0, y0, x1, y1 = (math.nan if edge is None else edge for edge in edges)
+    if not (math.isfinite(x0 + y0 + x1 + y1) and x0 < x1 and y0 < y1):
+        raise ValueError(f"a box is {edges}")
     return x0, y0, x1, y1
 
 
+_COUNTS = ("width_px", "height_px", "cut_bottom_px", "least_scale", "size_bytes")
+_LATER = {"least_scale"}
 _TYPES = {
     "width_px": pa.int32(),
     "height_px": pa.int32(),
     "cut_bottom_px": pa.int32(),
+    "least_scale": pa.int32(),
     "true_box_xyxy": pa.list_(pa.float64(), 4),
     "size_bytes": pa.int64(),
     "mtime_ns": pa.int64(),

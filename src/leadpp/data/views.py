@@ -73,10 +73,17 @@ class Samples(Sized, Protocol):
 def read_photograph(record: ImageRecord, *, root: Path) -> Image.Image:
     """Read the photograph of a record, upright, RGB and cut as the record says.
 
+    One that may be decoded at half its sides only is enlarged again, so that boxes mean what they say.
+
     Raises:
         DataError: It cannot be read, or is not of the size that the index has.
     """
-    return _decode(record, root=root, scale=1).picture
+    decoded = _decode(record, root=root, scale=1)
+    if decoded.scale == 1:
+        return decoded.picture
+    (left, top), scale = decoded.offset_px, decoded.scale
+    box = (left, top, left + decoded.width_px / scale, top + decoded.height_px / scale)
+    return decoded.picture.resize((decoded.width_px, decoded.height_px), Image.Resampling.BILINEAR, box=box)
 
 
 def read_photo(record: ImageRecord, *, root: Path, scale: int = 1) -> Photo:
@@ -85,7 +92,7 @@ def read_photo(record: ImageRecord, *, root: Path, scale: int = 1) -> Photo:
     Args:
         record: Says where it is, of what size, and what is cut off.
         root: Folder that the record's path starts from.
-        scale: 1, 2, 4 or 8: by how much a JPEG decoder may divide width and height.
+        scale: 1, 2, 4 or 8: by how much a JPEG decoder may divide width and height; the record's least is kept to.
 
     Raises:
         DataError: As :func:`read_photograph`.
@@ -95,7 +102,13 @@ def read_photo(record: ImageRecord, *, root: Path, scale: int = 1) -> Photo:
 
 def _decode(record: ImageRecord, *, root: Path, scale: int) -> Decoded:
     path = root / record.path
-    decoded = decode_image(path, cut_bottom_px=record.cut_bottom_px, scale=scale)
+    decoded = decode_image(
+        path,
+        cut_bottom_px=record.cut_bottom_px,
+        scale=max(scale, record.least_scale),
+        most_pixels=record.width_px * (record.height_px + record.cut_bottom_px),
+        size_bytes=record.size_bytes,
+    )
     if (decoded.width_px, decoded.height_px) != (record.width_px, record.height_px):
         raise DataError(
             f"{path}: {decoded.width_px} x {decoded.height_px} pixels, the index has {record.width_px} x "
@@ -179,7 +192,8 @@ class ViewSet(Dataset[Batch]):
         """Return by how much each photograph can be reduced, whatever is drawn: what a cache may keep."""
         pairs = zip(self._whole, self._object, strict=True)
         sides = [min(least_crop_side(region, recipe=self.recipe) for region in pair) for pair in pairs]
-        return [sufficient_scale([(0, 0, side, side)], side_px=self.size) for side in sides]
+        scales = [sufficient_scale([(0, 0, side, side)], side_px=self.size) for side in sides]
+        return [max(pair) for pair in zip(scales, (record.least_scale for record in self.records), strict=True)]
 
     def keep(self, cache: PhotoCache) -> None:
         """Read photographs from a cache of the records' at :meth:`lasting_scales`, and store there what it lacks."""

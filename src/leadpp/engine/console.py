@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from leadpp.io.words import plain_line
+
 T = TypeVar("T")
 
 
@@ -30,7 +32,7 @@ class TerminalProgress:
 
     def note(self, message: str) -> None:
         """Show one line that stays."""
-        self._console.print(message, markup=False)
+        self._console.print(plain_line(message), markup=False)
 
     def track(
         self,
@@ -67,7 +69,7 @@ class PlainProgress:
 
     def note(self, message: str) -> None:
         """Print one line."""
-        sys.stderr.write(message + "\n")
+        sys.stderr.write(plain_line(message) + "\n")
         sys.stderr.flush()
 
     def track(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import pyarrow as pa
@@ -153,7 +154,7 @@ def load_features(path: Path) -> Tensor:
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, TokenError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else "damaged or no .npy array"
         raise ArtifactError(f"{path}: cannot be read as features ({reason}); run evaluate again") from error
     if array.dtype != np.float32 or array.ndim != 2:

@@ -163,7 +163,7 @@ def read_json(path: Path, *, kind: str, schema: int = 1) -> dict[str, Any]:
     """
     try:
         payload = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of 5,000 digits, [[[[...
         raise _read_error(path, kind, error) from error
     if not isinstance(payload, dict):
         raise ArtifactError(f"{path}: expected a JSON object of kind {kind!r}, found {type(payload).__name__}")
@@ -188,7 +188,8 @@ def read_table(path: Path, *, kind: str, schema: int = 1) -> tuple[pa.Table, dic
     """
     try:
         table = pq.read_table(path, partitioning=None)
-    except (OSError, pa.ArrowException) as error:
+        table.validate(full=True)  # texts that are no UTF-8, among other things
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: names of columns that are no UTF-8
         raise _read_error(path, kind, error) from error
     return table, _open_header(path, (table.schema.metadata or {}).get(b"leadpp"), kind=kind, schema=schema)
 
@@ -268,8 +269,10 @@ def _open_header(path: Path, header: str | bytes | None, *, kind: str, schema: i
         raise ArtifactError(f"{path}: not a leadpp file of kind {kind!r} (no leadpp header in it)")
     try:
         content = json.loads(header)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _read_error(path, kind, error) from error
+    if not isinstance(content, dict) or not isinstance(content.get("metadata"), dict):
+        raise ArtifactError(f"{path}: not a leadpp file of kind {kind!r} (its leadpp header is no header of ours)")
     _check_kind(path, content.get("kind"), content.get("schema"), kind=kind, schema=schema)
     metadata: dict[str, Any] = content["metadata"]
     return metadata

@@ -43,7 +43,7 @@ class Checkpoint:
         content = self._section("optimizer")
         settings = optimizer.state_dict()["param_groups"]
         own = [len(group["params"]) for group in settings]
-        found = [len(group["params"]) for group in self.metadata["optimizer"]]
+        found = self._group_sizes()
         if found != own:
             raise CheckpointError(
                 f"{self.path}: its optimizer state belongs to other parameters (groups of {found} tensors, expected "
@@ -53,8 +53,19 @@ class Checkpoint:
         state: dict[int, dict[str, Any]] = {}
         for name, tensor in content.items():
             number, _, quantity = name.partition(".")
+            if not number.isdecimal() or int(number) >= len(weights):
+                raise CheckpointError(f"{self.path}: its optimizer state names no parameter by {name[:40]!r}")
             state.setdefault(int(number), {})[quantity] = _laid_out_as(weights[int(number)], tensor)
         optimizer.load_state_dict({"state": state, "param_groups": settings})
+
+    def _group_sizes(self) -> list[int]:
+        """Return how many tensors each group of the optimizer had."""
+        try:
+            return [len(group["params"]) for group in self.metadata["optimizer"]]
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{self.path}: says nothing of the optimizer's groups; train from the start"
+            ) from error
 
     def _section(self, name: str) -> Mapping[str, Tensor]:
         if name not in self.sections:
@@ -148,6 +159,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except ArtifactError as error:
         raise CheckpointError(str(error)) from error
     named: Sequence[str] = metadata.pop("sections", ())
+    if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
+        raise CheckpointError(f"{path}: its list of sections is no list of names; train from the start")
     sections: dict[str, dict[str, Tensor]] = {name: {} for name in named}
     for name, tensor in tensors.items():
         section, _, key = name.partition(".")

@@ -257,6 +257,7 @@ def _open_index(job: Job) -> tuple[ImageIndex, ImageIndex | None]:
         seed=job.config.seed,
         bad_images=job.config.input.bad_images,
         boxes_csv=job.boxes_csv,
+        most_pixels=job.config.input.most_pixels,
         workers=worker_count(job.config.input.workers),
         progress=job.progress,
         previous=previous,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from leadpp.data.building import BadImages, build_index
+from leadpp.data.images import MOST_PIXELS
 from leadpp.data.index import INDEX_NAME, MARKER_NAME, ImageIndex, ImageRecord, read_index, write_index
 from leadpp.data.materialize import LinkKind, place, remove_placed, target_paths
 from leadpp.data.naming import safe_folder_names
@@ -34,6 +35,7 @@ def prepare(
     materialize: Materialize = "none",
     seed: int = 123,
     bad_images: BadImages = "skip",
+    most_pixels: int = MOST_PIXELS,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -47,7 +49,8 @@ def prepare(
         materialize: ``"none"`` writes the index alone, which points to ``source``; the others write an image folder.
             The Parquet mirror of Stanford Cars, whose photographs are no files, is always written as copies.
         seed: Decides the split of labelled photographs without one.
-        bad_images: As for :func:`~leadpp.data.building.build_index`, like ``workers``.
+        bad_images: As for :func:`~leadpp.data.building.build_index`, like ``most_pixels`` and ``workers``.
+        most_pixels: The most that may be decoded of a photograph.
         workers: Processes that read photographs.
         progress: Shows how far it is, and the notes of the index.
 
@@ -72,11 +75,14 @@ def prepare(
         raw = _with_table(_unpack(mirror, out, progress), boxes_csv)
     else:
         raw = _read(kind, root, boxes_csv)
-    index = build_index(raw, seed=seed, bad_images=bad_images, workers=workers, progress=progress)
+    index = build_index(
+        raw, seed=seed, bad_images=bad_images, most_pixels=most_pixels, workers=workers, progress=progress
+    )
     index = dataclasses.replace(index, remarks=(*index.remarks, *_counts_remark(index, raw.official)))
     if not mirror:
         _begin(out, marker, earlier)
-        index = index if materialize == "none" else _lay_out(index, out, how=materialize, progress=progress)
+        if materialize != "none":
+            index = _lay_out(index, out, how=materialize, most_pixels=most_pixels, progress=progress)
     _finish(index, out)
     for note in index.notes():
         progress.note(note)
@@ -159,7 +165,7 @@ def _unpack(mirror: CarsMirror, out: Path, progress: Progress) -> RawData:
     )
 
 
-def _lay_out(index: ImageIndex, out: Path, *, how: LinkKind, progress: Progress) -> ImageIndex:
+def _lay_out(index: ImageIndex, out: Path, *, how: LinkKind, most_pixels: int, progress: Progress) -> ImageIndex:
     """Place the readable photographs in ``out`` and return the index of what is there."""
     targets = target_paths(index.records, index.classes)
     usable = index.usable()
@@ -167,7 +173,8 @@ def _lay_out(index: ImageIndex, out: Path, *, how: LinkKind, progress: Progress)
         place(index.root / record.path, out / targets[record.path], how=how)
     placed = tuple(_moved(record, targets[record.path], out) for record in index.records)
     raw = raw_of(dataclasses.replace(index, root=out, records=placed))
-    return build_index(raw, seed=0, known={record.path: record for record in placed})  # all is known: nothing is drawn
+    known = {record.path: record for record in placed}  # so nothing is drawn, and only large files are opened again
+    return build_index(raw, seed=0, most_pixels=most_pixels, known=known)
 
 
 def _moved(record: ImageRecord, path: str, out: Path) -> ImageRecord:

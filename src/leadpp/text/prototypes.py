@@ -148,25 +148,31 @@ def read_spaces(path: Path) -> tuple[Prototypes, ...]:
         TextError: Its content is no set of prototypes.
     """
     tensors, metadata = read_tensors(path, kind=_KIND)
+    try:
+        return _spaces_of(tensors, metadata)
+    except TextError as error:
+        raise TextError(f"{path}: {error}") from error
+    except (TypeError, AttributeError) as error:  # anybody may have written the metadata
+        raise TextError(f"{path}: its names or texts are no lists of words ({error}); make the file again") from error
+
+
+def _spaces_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> tuple[Prototypes, ...]:
     facts = [metadata, *metadata.get("further", ())]
     expected = [_tensor_name(place) for place in range(len(facts))]
     if sorted(tensors) != sorted(expected):
         wanted = "a tensor 'prototypes'" if len(expected) == 1 else f"tensors {expected}"
-        raise TextError(f"{path}: expected {wanted}, found {sorted(tensors)}; make the file again")
+        raise TextError(f"expected {wanted}, found {sorted(tensors)}; make the file again")
     names, texts = metadata.get("names"), _texts_of_all(metadata.get("texts"))
-    try:
-        spaces = tuple(
-            Prototypes(
-                vectors=tensors[tensor],
-                names=None if names is None else tuple(names),
-                texts=texts,
-                **_facts_of_today(own),
-            )
-            for tensor, own in zip(expected, facts, strict=True)
+    spaces = tuple(
+        Prototypes(
+            vectors=tensors[tensor],
+            names=None if names is None else tuple(names),
+            texts=texts,
+            **_facts_of_today(own),
         )
-        _check_alike(spaces)
-    except TextError as error:
-        raise TextError(f"{path}: {error}") from error
+        for tensor, own in zip(expected, facts, strict=True)
+    )
+    _check_alike(spaces)
     return spaces
 
 

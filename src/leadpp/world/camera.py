@@ -52,4 +52,4 @@ def expose(
     file = io.BytesIO()
     Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=individual.quality)
     jpeg = file.getvalue()
-    return jpeg, np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+    return jpeg, np.asarray(Image.open(io.BytesIO(jpeg), formats=["JPEG"]).convert("RGB"))

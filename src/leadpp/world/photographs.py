@@ -88,7 +88,7 @@ def contact_sheet(rows: Sequence[Sequence[bytes]], *, side_px: int) -> bytes:
     sheet = Image.new("RGB", (width, height), (250, 250, 248))
     for down, row in enumerate(rows):
         for across, jpeg in enumerate(row):
-            with Image.open(io.BytesIO(jpeg)) as picture:
+            with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as picture:
                 tile = picture.resize((side_px, side_px), Image.Resampling.LANCZOS)
             sheet.paste(tile, (gap_px + across * step_px, gap_px + down * step_px))
     content = io.BytesIO()

@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from leadpp.data import building
 from leadpp.data.building import build_index, draw_split
@@ -126,9 +127,9 @@ def test_unchanged_files_are_not_opened_again(tmp_path: Path, monkeypatch: pytes
     known = {record.path: record for record in first.records}
     opened: list[str] = []
 
-    def inspect(path: Path, cut_bottom_px: int) -> object:
+    def inspect(path: Path, cut_bottom_px: int, most_pixels: int) -> object:
         opened.append(path.relative_to(tmp_path).as_posix())
-        return inspect_image(path, cut_bottom_px)
+        return inspect_image(path, cut_bottom_px, most_pixels)
 
     monkeypatch.setattr(building, "inspect_image", inspect)
     assert build_index(raw, seed=1, known=known) == first
@@ -142,6 +143,33 @@ def test_unchanged_files_are_not_opened_again(tmp_path: Path, monkeypatch: pytes
     again = build_index(raw, seed=1, known=known)
     assert opened == [paths[0], paths[1], paths[4]]
     assert again.digest() == build_index(raw, seed=1).digest()
+
+
+def test_another_limit_on_pixels_is_another_look(tmp_path: Path) -> None:
+    (tmp_path / "train/a").mkdir(parents=True)
+    for name, colour in (("1.jpg", "red"), ("2.png", "red"), ("3.png", "blue")):
+        Image.new("RGB", (60, 48), colour).save(tmp_path / "train/a" / name)
+    Image.new("RGB", (20, 10)).save(tmp_path / "train/a/4.png")
+    raw = raw_of_paths(tmp_path, *(f"train/a/{n}" for n in ("1.jpg", "2.png", "3.png", "4.png")))
+    whole = build_index(raw, seed=1, most_pixels=60 * 48)
+    assert [record.reason for record in whole.records] == [None] * 4
+    known = {record.path: record for record in whole.records}
+    least = build_index(raw, seed=1, most_pixels=60 * 48 // 2, known=known)
+    assert [record.least_scale for record in least.records] == [2, 1, 1, 1]
+    assert [record.path for record in least.bad] == ["train/a/2.png", "train/a/3.png"]
+    assert least.digest() != whole.digest()
+    known = {record.path: record for record in least.records}
+    assert build_index(raw, seed=1, most_pixels=60 * 48, known=known) == whole
+
+
+def test_paths_that_lead_out_of_the_folder_are_refused(tmp_path: Path) -> None:
+    write_photo(tmp_path / "secret.jpg")
+    (tmp_path / "data").mkdir()
+    for path in ("../secret.jpg", "a/../../secret.jpg", str(tmp_path / "secret.jpg"), "a\0.jpg", ""):
+        record = RawRecord(path=path, label=None, split="train")
+        raw = dataclasses.replace(raw_of_paths(tmp_path / "data"), records=(record,))
+        with pytest.raises(DataError, match=r"1 of the 1 paths .* lead out of the folder"):
+            build_index(raw, seed=1)
 
 
 def test_another_cut_or_an_unread_file_is_opened_again(tmp_path: Path) -> None:
@@ -176,7 +204,7 @@ def test_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     pooled: list[int] = []
     in_pool = building._inspect_in_pool
 
-    def spy(tasks: list[tuple[Path, int]], *, workers: int) -> Iterator[object]:
+    def spy(tasks: list[tuple[Path, int, int]], *, workers: int) -> Iterator[object]:
         pooled.append(len(tasks))
         return in_pool(tasks, workers=workers)
 

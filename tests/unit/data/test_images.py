@@ -1,7 +1,11 @@
 """The reader of photographs, on files whose pixels are known before they are written."""
 
+import io
+import os
 import pickle
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from leadpp.data.images import ImageError, decode_image, inspect_image, read_image
+from leadpp.data.images import FORMATS, ImageError, decode_image, inspect_image, read_image
 from leadpp.io.artifacts import file_digest
 from tests.unit.data.native import photo_bytes, write_photo
 
@@ -212,7 +216,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
 
 
-@pytest.mark.parametrize("side", [10_000, 100_000])
+@pytest.mark.parametrize("side", [15_000, 100_000])
 def test_bombs_are_refused_without_decoding(tmp_path: Path, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(self: ImageFile.ImageFile) -> None:
         raise AssertionError("decoded")
@@ -221,11 +225,82 @@ def test_bombs_are_refused_without_decoding(tmp_path: Path, side: int, monkeypat
     data = zlib.compress(b"")
     chunk = struct.pack(">I", len(data)) + b"IDAT" + data + struct.pack(">I", zlib.crc32(b"IDAT" + data))
     (tmp_path / "bomb.png").write_bytes(png_header(side, side) + chunk)
-    assert inspect_image(tmp_path / "bomb.png").reason == "more than 89,478,485 pixels, which is not safe to decode"
+    found = "15,000 x 15,000 pixels of PNG, more than 128" if side == 15_000 else "more than 256"
+    look = inspect_image(tmp_path / "bomb.png")
+    assert look.reason == f"{found} megapixels, which input.max_megapixels allows"
+    assert look[:2] == (0, 0)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 999, 1000, 1001, 2000, 2001])
+def test_jpeg_files_may_be_twice_as_large_and_are_decoded_at_half_their_sides(tmp_path: Path, limit: int) -> None:
+    for suffix in ("jpg", "png"):
+        Image.new("RGB", (50, 40), "red").save(tmp_path / f"photo.{suffix}")
+    looks = [inspect_image(tmp_path / f"photo.{suffix}", 0, limit) for suffix in ("jpg", "png")]
+    assert [look.least_scale for look in looks] == [2 if 1000 <= limit < 2000 else 1, 1]
+    assert [look.reason is None for look in looks] == [limit >= 1000, limit >= 2000]
+    if limit < 1000:
+        return
+    for scale in (1, 2, 4):
+        decoded = decode_image(tmp_path / "photo.jpg", scale=scale, most_pixels=limit)
+        assert decoded.scale == max(scale, looks[0].least_scale)
+        assert (decoded.width_px, decoded.height_px) == (50, 40)
+
+
+def test_the_limit_of_pillow_is_left_as_it_was(tmp_path: Path) -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    inspect_image(write_photo(tmp_path / "photo.jpg"))
+    inspect_image(tmp_path / "gone.jpg")
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.slow
+def test_a_photograph_of_200_megapixels_takes_the_memory_of_fifty(tmp_path: Path) -> None:
+    width, height = 16_320, 12_240  # of a telephone
+    Image.new("RGB", (width, height), (10, 200, 30)).save(tmp_path / "photo.jpg", quality=50)
+    code = "import pathlib, sys; from leadpp.data.images import *; print(inspect_image(pathlib.Path(sys.argv[1])), "
+    code += "pathlib.Path('/proc/self/status').read_text())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "photo.jpg"], capture_output=True, text=True, check=True
+    )
+    assert f"width_px={width}, height_px={height}" in done.stdout
+    assert "reason=None, least_scale=2" in done.stdout
+    kilobytes = int(done.stdout.split("VmHWM:")[1].split()[0])
+    assert kilobytes < width * height / 1024 + 100_000  # 4 bytes for each pixel of a quarter, and Python
+
+
+def test_files_that_are_larger_than_their_pixels_explain_are_not_read(tmp_path: Path) -> None:
+    path = write_photo(tmp_path / "photo.jpg", width=30, height=20)
+    with path.open("ab") as stream:
+        stream.truncate(10**12)  # a hole, which takes no room
+    look = inspect_image(path)
+    assert look.reason == "1000.0 GB, more than the 1.0 GB allowed"
+    assert look.checksum == ""
+
+
+def test_a_photograph_that_was_changed_since_it_was_indexed(tmp_path: Path) -> None:
+    path = write_photo(tmp_path / "photo.jpg")
+    size = path.stat().st_size
+    assert decode_image(path, size_bytes=size).scale == 1
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ImageError, match="was changed since it was indexed"):
+        decode_image(path, size_bytes=size)
+    path.write_bytes(path.read_bytes()[: size - 1])
+    with pytest.raises(ImageError, match="was changed since it was indexed"):
+        decode_image(path, size_bytes=size)
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "empty file"), (b"hello, world", "not an image"), (b"%!PS-Adobe", "not an image")]
+    ("content", "reason"),
+    [
+        (b"", "empty file"),
+        (b"hello, world", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n%%EOF\n", "not an image"),
+        (b"%PDF-1.4", "not an image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>", "not an image"),
+        (b"<!doctype html><script>alert(1)</script>", "not an image"),
+        (b"\xff\xd8\xff\xe0", "not an image"),
+        (b"\x89PNG\r\n\x1a\n", "not an image"),
+    ],
 )
 def test_what_is_no_image(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "photo.jpg").write_bytes(content)
@@ -234,37 +309,89 @@ def test_what_is_no_image(tmp_path: Path, content: bytes, reason: str) -> None:
         read_image(tmp_path / "photo.jpg")
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+def test_no_other_program_is_ever_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow hands EPS to Ghostscript, and some formats to programs that convert them; none of these is allowed."""
+
+    def start(*words: object, **settings: object) -> None:
+        raise AssertionError(f"started {words}")
+
+    for name in ("Popen", "check_call", "check_output", "call", "run"):
+        monkeypatch.setattr(subprocess, name, start)
+    monkeypatch.setattr(os, "system", start)
+    Image.init()
+    contents = {name: plugin for name, plugin in Image.OPEN.items() if name not in FORMATS}
+    assert {"EPS", "WMF", "MPEG"} <= contents.keys()
+    contents.pop("MPO", None)  # which is JPEG, and several of them
+    for name in contents:
+        stream = io.BytesIO()
+        try:
+            Image.new("RGB", (8, 8), "red").save(stream, name)
+        except (KeyError, OSError, ValueError):
+            stream = io.BytesIO(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
+        (tmp_path / "photo.jpg").write_bytes(stream.getvalue())
+        assert inspect_image(tmp_path / "photo.jpg").reason is not None, name
+
+
 def test_files_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert inspect_image(tmp_path / "gone.jpg") == (0, 0, "", "no such file or directory")
-    assert inspect_image(tmp_path) == (0, 0, "", "is a directory")
+    assert inspect_image(tmp_path / "gone.jpg") == (0, 0, "", "no such file or directory", 1)
+    assert inspect_image(tmp_path) == (0, 0, "", "is a directory", 1)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert inspect_image(tmp_path / "pipe.jpg") == (0, 0, "", "a FIFO, not a regular file", 1)
     path = write_photo(tmp_path / "photo.jpg")
 
     def refuse(*args: object, **keywords: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
-    assert inspect_image(path) == (0, 0, "", "permission denied")
+    monkeypatch.setattr(os, "open", refuse)
+    assert inspect_image(path) == (0, 0, "", "permission denied", 1)
 
 
-def test_memory_that_runs_out_and_files_that_go_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_photo(tmp_path / "photo.jpg")
 
     def hunger(self: Image.Image) -> None:
         raise MemoryError
 
-    def vanish(self: Image.Image) -> None:
-        path.unlink()
-        raise ValueError("file is closed")
-
     monkeypatch.setattr(ImageFile.ImageFile, "load", hunger)
     assert inspect_image(path).reason == "not enough memory to decode it"
-    monkeypatch.setattr(ImageFile.ImageFile, "load", vanish)
-    assert inspect_image(path).reason == "gone while it was read"
+
+
+def test_extreme_shapes(tmp_path: Path) -> None:
+    for width, height in ((1, 1), (1, 100_000), (100_000, 1)):
+        Image.new("RGB", (width, height), "red").save(tmp_path / "thin.png")
+        assert inspect_image(tmp_path / "thin.png")[:2] == (width, height)
+        assert read_image(tmp_path / "thin.png").getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "payload"),
+    [
+        (2, 4, b"6th\0"),  # text
+        (5, 1, struct.pack("<I", 10**9)),  # a fraction beyond the end
+        (4, 1, struct.pack("<I", 0x10006)),
+        (3, 2**31, struct.pack("<HH", 6, 6)),
+        (3, 1, struct.pack("<HH", 0, 0)),
+        (3, 1, struct.pack("<HH", 9, 0)),
+        (7, 4, b"\6\6\6\6"),
+    ],
+)
+def test_orientations_that_are_none(tmp_path: Path, kind: int, count: int, payload: bytes) -> None:
+    entry = struct.pack("<HHI", 0x0112, kind, count) + payload
+    lies = b"".join(struct.pack("<HHII", tag, 4, 1, 60_000) for tag in (0x0100, 0x0101))  # sides it does not have
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 3) + lies + entry + b"\0\0\0\0"
+    Image.new("RGB", (6, 4), "red").save(tmp_path / "photo.jpg", exif=exif)
+    assert inspect_image(tmp_path / "photo.jpg")[:2] == (6, 4)
+
+
+def test_colour_profiles_are_not_looked_at(tmp_path: Path) -> None:
+    Image.new("RGB", (2, 2), (1, 2, 3)).save(tmp_path / "photo.png", icc_profile=b"no profile" * 999)
+    assert np.asarray(read_image(tmp_path / "photo.png"))[0, 0].tolist() == [1, 2, 3]
 
 
 def test_inspection_tells_size_and_checksum(tmp_path: Path) -> None:
     path = write_photo(tmp_path / "photo.jpg", width=30, height=20)
-    assert inspect_image(path) == (30, 20, file_digest(path), None)
+    assert inspect_image(path) == (30, 20, file_digest(path), None, 1)
 
 
 def test_error_crosses_processes() -> None:

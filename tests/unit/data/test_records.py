@@ -150,3 +150,41 @@ def test_an_index_of_another_form_is_refused(tmp_path: Path, index: ImageIndex) 
     write_table(path, table, kind="index", metadata={"root": "."})
     with pytest.raises(ArtifactError, match=r"columns or metadata differ from an index's \('source'\)"):
         read_index(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("path", ["../1.jpg", "b", "c", "d"]),
+        ("path", [None, "b", "c", "d"]),
+        ("path", [b"\xff", b"b", b"c", b"d"]),
+        ("split", ["train", "test", "val", "train"]),
+        ("width_px", [1, 2, 3, None]),
+        ("height_px", [1, 2, 3, -4]),
+        ("height_px", [1, 2, 3, 2**40]),
+        ("checksum", [None, "", "", ""]),
+        ("least_scale", [0, 1, 1, 1]),
+        ("true_box_xyxy", [[0.0, 0.0, 1.0, float("nan")], None, None, None]),
+        ("true_box_xyxy", [[0.0, 0.0, 1.0, None], None, None, None]),
+        ("true_box_xyxy", [[2.0, 0.0, 1.0, 1.0], None, None, None]),
+    ],
+)
+def test_an_index_that_no_writer_writes_is_refused(
+    tmp_path: Path, index: ImageIndex, column: str, values: list[object]
+) -> None:
+    path = tmp_path / "index.parquet"
+    write_index(path, index)
+    table, metadata = read_table(path, kind="index")
+    kind = pa.binary() if isinstance(values[0], bytes) else pa.infer_type(values)
+    table = table.set_column(table.column_names.index(column), column, pa.array(values, kind))
+    write_table(path, table, kind="index", metadata=metadata)
+    with pytest.raises(ArtifactError, match=r"columns or metadata differ from an index's \(.*\); make it again"):
+        read_index(path)
+
+
+def test_an_index_of_before_the_limit_on_pixels_is_read(tmp_path: Path, index: ImageIndex) -> None:
+    path = tmp_path / "index.parquet"
+    write_index(path, index)
+    table, metadata = read_table(path, kind="index")
+    write_table(path, table.drop_columns(["least_scale"]), kind="index", metadata=metadata)
+    assert read_index(path) == index

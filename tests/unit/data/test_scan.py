@@ -1,6 +1,7 @@
 """Finding photographs: links, scattered files, names that are no text."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,51 @@ def test_links_elsewhere_are_followed(tmp_path: Path) -> None:
     (tmp_path / "root" / "b.jpg").symlink_to(tmp_path / "store" / "2.jpg")
     found = list(walk_images(tmp_path / "root", "", left_out=LeftOut()))
     assert found == ["b.jpg", "a/2.jpg", "a/x/1.jpg"]
+
+
+def test_links_out_of_the_folder_are_followed_and_told(tmp_path: Path) -> None:
+    touch(tmp_path, "store/1.jpg", "root/a/1.jpg", "root/c/3.jpg", "secret.jpg")
+    root = tmp_path / "root"
+    (root / "a" / "2.jpg").symlink_to(tmp_path / "secret.jpg")
+    (root / "a" / "3.jpg").symlink_to(root / "c" / "3.jpg")
+    (root / "b").symlink_to(tmp_path / "store")
+    left_out = LeftOut(root=root)
+    found = list(walk_images(root, "", left_out=left_out))
+    assert found == ["a/1.jpg", "a/2.jpg", "a/3.jpg", "b/1.jpg", "c/3.jpg"]
+    assert left_out.remarks() == ["2 links lead out of the folder and are followed (first: b)"]
+
+
+def test_few_links_cannot_stand_for_a_million_folders(tmp_path: Path) -> None:
+    for depth in range(40):  # each folder is linked to twice from the one before: 2 ** 40 ways to the last
+        touch(tmp_path, f"store/{depth}/1.jpg")
+        for name in ("x", "y"):
+            if depth:
+                (tmp_path / f"store/{depth - 1}" / name).symlink_to(tmp_path / f"store/{depth}")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "top").symlink_to(tmp_path / "store" / "0")
+    left_out = LeftOut()
+    found = list(walk_images(tmp_path / "root", "", left_out=left_out))
+    assert len(found) == 40
+    assert left_out.repeated == 39
+    assert "39 links to a folder that another link led to are not followed" in left_out.remarks()
+
+
+def test_folders_that_are_nested_more_deeply_than_calls(tmp_path: Path) -> None:
+    inner = "/".join("d" * 1500)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for _ in range(1500):  # the path of the last is longer than the system takes at once
+            os.mkdir("d", dir_fd=folder)
+            below = os.open("d", os.O_RDONLY, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        os.close(os.open("1.jpg", os.O_CREAT, dir_fd=folder))
+    finally:
+        os.close(folder)
+    try:
+        assert list(walk_images(tmp_path, "", left_out=LeftOut())) == [f"{inner}/1.jpg"]
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
 
 
 def test_names_that_are_no_text_are_counted(tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ from PIL import Image
 from torch.utils.data import get_worker_info
 
 from leadpp.data import views as views_module
+from leadpp.data.building import build_index
 from leadpp.data.images import Decoded, decode_image, read_image
 from leadpp.data.index import ImageRecord
 from leadpp.data.photo import Photo
+from leadpp.data.raw import RawData, RawRecord
 from leadpp.data.transforms import apply_augmentation, fixed_view
 from leadpp.data.views import (
     Batch,
@@ -81,9 +83,9 @@ def test_a_sample_has_four_views_and_its_index(root: Path) -> None:
 def test_the_four_views_of_a_photograph_are_cut_from_one_decode(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
 
-    def counting(path: Path, *, cut_bottom_px: int = 0, scale: int = 1) -> Decoded:
+    def counting(path: Path, *, scale: int, most_pixels: int, **others: int) -> Decoded:
         read.append(path)
-        return decode_image(path, cut_bottom_px=cut_bottom_px, scale=scale)
+        return decode_image(path, scale=scale, most_pixels=most_pixels, **others)
 
     monkeypatch.setattr(views_module, "decode_image", counting)
     make_views(root)[SampleKey(0, 2)]
@@ -398,3 +400,43 @@ def test_a_reading_process_is_silent_about_a_parent_that_left(monkeypatch: pytes
     for error in (ConnectionResetError("reset"), ValueError("a mistake")):
         sys.excepthook(type(error), error, None)
     assert told == ["a mistake"]
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_photograph_that_is_too_large_is_decoded_at_half_and_means_the_same(tmp_path: Path, orientation: int) -> None:
+    """Odd sides and turned ones, so that the corner of the photograph lies between pixels of what is decoded."""
+    columns, rows = np.meshgrid(np.linspace(0, 6, 301), np.linspace(0, 4, 201))
+    pixels = np.stack([128 + 100 * np.sin(columns), 128 + 100 * np.cos(rows), 40 * columns], axis=2)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "1.jpg", quality=98, exif=exif)
+    raw = RawData(
+        source="folder", root=tmp_path, classes=(), split_origin="none",
+        records=(RawRecord(path="1.jpg", label=None, split="train"),),
+    )  # fmt: skip
+    (large,) = build_index(raw, seed=0, most_pixels=301 * 201 - 1).records
+    (usual,) = build_index(raw, seed=0).records
+    assert (large.least_scale, usual.least_scale) == (2, 1)
+    halves, whole = (np.asarray(read_photograph(one, root=tmp_path)).astype(int) for one in (large, usual))
+    assert halves.shape == whole.shape
+    assert np.abs(halves - whole).max() <= 8
+    boxes = torch.tensor([[20, 30, 141, 121]])
+    one, other = (
+        ViewSet([record], root=tmp_path, size=100, seed=1, crop_boxes_xyxy=boxes)[SampleKey(0, 0)]
+        for record in (large, usual)
+    )
+    assert one["object_1"].shape == other["object_1"].shape == (3, 100, 100)
+    assert ViewSet([large], root=tmp_path, size=100, seed=1).lasting_scales() == [2]
+    views = [
+        EvalSet([record], root=tmp_path, size=64, fit="center-crop", crop_boxes_xyxy=boxes)[0]
+        for record in (large, usual)
+    ]
+    assert (views[0]["image"].int() - views[1]["image"].int()).abs().max() <= 8
+
+
+def test_a_photograph_that_became_a_bomb_since_is_not_decoded(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "0.png")
+    record = ImageRecord(path="0.png", label=None, split="train", width_px=9, height_px=9, checksum="")
+    Image.new("RGB", (3000, 3000)).save(tmp_path / "0.png")
+    with pytest.raises(DataError, match=r"0.png: .*more than .* megapixels"):
+        read_photograph(record, root=tmp_path)

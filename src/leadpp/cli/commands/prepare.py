@@ -47,6 +47,7 @@ def execute(command: str, words: Sequence[str]) -> int:
         materialize=parsed.materialize,
         seed=config.seed,
         bad_images=config.input.bad_images,
+        most_pixels=config.input.most_pixels,
         workers=worker_count(config.input.workers),
         progress=console_progress(),
     )

@@ -1,14 +1,12 @@
 """Read the annotation files that data sets ship, with one clear error where one is missing or damaged."""
 
-import struct
 import unicodedata
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from leadpp.data.opening import open_regular
 from leadpp.errors import DataError
 
 
@@ -106,28 +104,16 @@ def numbers(text: str, *, count: int, path: Path) -> list[float]:
     return values
 
 
-def read_mat(path: Path, variable: str) -> np.ndarray[Any, Any]:
-    """Read one variable of a MATLAB file as a flat array.
+def whole_number(value: object, *, what: str, path: Path) -> int:
+    """Read a value of a MATLAB file that has to be a whole number.
 
     Raises:
-        DataError: The file is missing or damaged, or has no such variable.
+        DataError: It is none.
     """
-    from scipy.io import loadmat  # slow to import, and most data sets have no such files
-    from scipy.io.matlab import MatReadError
-
     try:
-        content = loadmat(path, squeeze_me=True)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: annotation file is missing") from error
-    except (OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:
-        raise _damaged(path, error) from error
-    except (MatReadError, zlib.error, struct.error) as error:
-        raise _damaged(path, error) from error
-    if variable not in content:
-        found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
-        raise DataError(f"{path}: expected the variable {variable!r}, found {found}")
-    array: np.ndarray[Any, Any] = np.atleast_1d(content[variable])
-    return array
+        return int(float(str(value)))
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{path}: malformed: {what} is {str(value)[:40]!r}, expected a whole number") from error
 
 
 def plain(text: object) -> str:
@@ -137,15 +123,11 @@ def plain(text: object) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
+        with open_regular(path) as stream:
+            return unicodedata.normalize("NFC", stream.read().decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: annotation file is missing") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not text in UTF-8 ({error.reason})") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    detail = " ".join(str(error).split())[:100] or type(error).__name__
-    return DataError(f"{path}: cannot be read as a MATLAB file ({detail}); download it again")

@@ -6,7 +6,8 @@ from pathlib import Path
 from leadpp.data.raw import OfficialCounts, RawData, RawRecord
 from leadpp.data.records import Split
 from leadpp.data.scan import require_folder
-from leadpp.data.sources.annotations import find_file, plain, read_mat
+from leadpp.data.sources.annotations import find_file, plain, whole_number
+from leadpp.data.sources.matlab import read_variable
 from leadpp.errors import DataError
 
 OFFICIAL = OfficialCounts(classes=196, train=8144, test=8041)
@@ -33,7 +34,7 @@ def read_cars(source: Path) -> RawData:
     meta = find_file(root, ("devkit/cars_meta.mat", "cars_meta.mat"), dataset=dataset)
     train = find_file(root, ("devkit/cars_train_annos.mat", "cars_train_annos.mat"), dataset=dataset)
     test = find_file(root, (_TEST_ANNOS, f"devkit/{_TEST_ANNOS}"), dataset=dataset)
-    names = tuple(plain(name) for name in read_mat(meta, "class_names"))
+    names = tuple(plain(name) for name in read_variable(meta, "class_names"))
     if len(set(names)) < len(names):
         raise DataError(f"{meta}: malformed: some class names come more than once")
     records = [*_records(train, names, "cars_train", "train"), *_records(test, names, "cars_test", "test")]
@@ -48,12 +49,12 @@ def read_cars(source: Path) -> RawData:
 
 
 def _records(path: Path, names: tuple[str, ...], folder: str, split: Split) -> Iterator[RawRecord]:
-    annotations = read_mat(path, "annotations")
+    annotations = read_variable(path, "annotations")
     lacking = [field for field in _FIELDS if field not in (annotations.dtype.names or ())]
     if lacking:
         raise DataError(f"{path}: its annotations have no field {lacking[0]!r}; expected {', '.join(_FIELDS)}")
     for row in annotations:
-        label, x0, y0, x1, y1 = (_whole(row[field], field, path) for field in _FIELDS[1:])
+        label, x0, y0, x1, y1 = (whole_number(row[field], what=field, path=path) for field in _FIELDS[1:])
         if not 1 <= label <= len(names):
             raise DataError(f"{path}: class {label} of {row['fname']} is not among the {len(names)} of cars_meta.mat")
         yield RawRecord(
@@ -62,10 +63,3 @@ def _records(path: Path, names: tuple[str, ...], folder: str, split: Split) -> I
             split=split,
             box_xyxy=(float(x0 - 1), float(y0 - 1), float(x1), float(y1)),
         )
-
-
-def _whole(value: object, field: str, path: Path) -> int:
-    try:
-        return int(float(str(value)))
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"{path}: malformed: {field} is {str(value)[:40]!r}, expected a whole number") from error

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leadpp.data.naming import natural_key
+from leadpp.data.opening import require_regular
 from leadpp.data.records import Split
 from leadpp.data.scan import require_folder
 from leadpp.data.sources.annotations import plain
@@ -110,8 +111,9 @@ def _shards(source: Path, split: Split) -> list[Path]:
 
 def _open(path: Path) -> pq.ParquetFile:
     try:
+        require_regular(path)
         file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _damaged(path, error) from error
     found = file.schema_arrow.names
     if "image" not in found or "label" not in found:
@@ -125,7 +127,7 @@ def _names(file: pq.ParquetFile) -> tuple[str, ...]:
     header = (file.schema_arrow.metadata or {}).get(b"huggingface")
     try:
         names = json.loads(header or "{}")["info"]["features"]["label"]["names"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return ()
     return tuple(plain(name) for name in names) if isinstance(names, list) else ()
 
@@ -133,7 +135,7 @@ def _names(file: pq.ParquetFile) -> tuple[str, ...]:
 def _highest_label(file: pq.ParquetFile, path: Path) -> int:
     try:
         labels = file.read(columns=["label"])["label"].to_pylist()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _damaged(path, error) from error
     return max((label for label in labels if isinstance(label, int)), default=-1)
 
@@ -141,8 +143,9 @@ def _highest_label(file: pq.ParquetFile, path: Path) -> int:
 def _read(path: Path) -> Iterator[dict[str, Any]]:
     try:
         for batch in _open(path).iter_batches(batch_size=_BATCH, columns=["image", "label"]):
+            batch.validate(full=True)
             yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _damaged(path, error) from error
 
 

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from leadpp.data.naming import clean_class_names
+from leadpp.data.naming import clean_class_names, is_inner_path
+from leadpp.data.opening import require_regular
 from leadpp.data.raw import OfficialCounts, RawData, RawRecord
 from leadpp.data.records import Box, Split
 from leadpp.data.scan import require_folder
-from leadpp.data.sources.annotations import find_file, plain, read_mat
+from leadpp.data.sources.annotations import find_file, plain, whole_number
+from leadpp.data.sources.matlab import read_variable
 from leadpp.errors import DataError
 
 OFFICIAL = OfficialCounts(classes=120, train=12000, test=8580)
@@ -59,13 +61,13 @@ def read_dogs(source: Path) -> RawData:
 def _rows(root: Path, split: Split) -> Iterator[tuple[str, int, Split]]:
     name = f"{split}_list.mat"
     path = find_file(root, (name, f"lists/{name}"), dataset="Stanford Dogs")
-    files, labels = read_mat(path, "file_list"), read_mat(path, "labels")
+    files, labels = read_variable(path, "file_list"), read_variable(path, "labels")
     if len(files) != len(labels):
         raise DataError(f"{path}: malformed: {len(files)} files and {len(labels)} labels")
     for file, label in zip(files, labels, strict=True):
-        if "/" not in str(file):
+        if "/" not in str(file) or not is_inner_path(plain(file)):
             raise DataError(f"{path}: malformed: expected breed/photograph, found {str(file)[:60]!r}")
-        yield plain(file), int(label), split
+        yield plain(file), whole_number(label, what="a label", path=path), split
 
 
 def _boxes(root: Path, paths: list[str]) -> tuple[dict[str, Box], list[str]]:
@@ -85,6 +87,7 @@ def _boxes(root: Path, paths: list[str]) -> tuple[dict[str, Box], list[str]]:
 
 def _objects(path: Path) -> list[Box]:
     try:
+        require_regular(path)
         root = ElementTree.parse(path).getroot()  # noqa: S314 - expat itself refuses entity bombs
     except FileNotFoundError:
         return []

@@ -56,7 +56,7 @@ def read_folder(source: Path) -> RawData:
     root = require_folder(source)
     folders, loose = list_folder(root, left_out=LeftOut())
     parts = _parts(root, folders)
-    left_out = LeftOut()
+    left_out = LeftOut(root=root)
     if parts["train"]:  # otherwise the tree goes through the top once more
         folders, loose = list_folder(root, left_out=left_out, known=_COMPANIONS)
     beside = _beside(parts, folders, loose)

@@ -1,5 +1,6 @@
 """The readers of the four native layouts, on miniature copies of them."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -275,3 +276,30 @@ def test_folders_that_are_none(tmp_path: Path, reader: Callable[[Path], RawData]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"is missing|the folder is empty"):
         reader(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "reader"),
+    [
+        (native.make_cub, "classes.txt", read_cub),
+        (native.make_cars, "devkit/cars_meta.mat", read_cars),
+        (native.make_dogs, "train_list.mat", read_dogs),
+        (native.make_dogs, "Annotation/n02111889-Samoyed/n02111889_1", read_dogs),
+    ],
+)
+def test_no_reader_waits_for_a_fifo(
+    tmp_path: Path, make: Callable[[Path], Path], name: str, reader: Callable[[Path], RawData]
+) -> None:
+    make(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=f"{Path(name).name}"):
+        reader(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["../1.jpg", "a/../../1.jpg"])
+def test_dogs_do_not_leave_their_folder(tmp_path: Path, path: str) -> None:
+    native.make_dogs(tmp_path)
+    savemat(tmp_path / "train_list.mat", {"file_list": np.array([path, "b/2.jpg"], dtype=object), "labels": [1, 2]})
+    with pytest.raises(DataError, match="expected breed/photograph"):
+        read_dogs(tmp_path)

@@ -1,0 +1,14 @@
+"""Words for a terminal: names of strangers are shown there, and never obeyed."""
+
+
+def plain_line(text: str) -> str:
+    r"""Return a text as one line, with an escape for every letter that is not printed but does something.
+
+    A file may be called anything: a line of its own in a log, a colour, a title of the window, text from right to left.
+
+    >>> plain_line("a\nleadpp: all well\x1b[2J.jpg")
+    'a\\nleadpp: all well\\x1b[2J.jpg'
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

@@ -1,0 +1,1 @@
+"""Fuzzing: any bytes give a result or a LeadppError, never another exception, and never without end."""
