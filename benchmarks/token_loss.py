@@ -52,7 +52,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--per-species", type=int, default=20, help="pictures of each of the 40 species")
     parser.add_argument("--out", type=Path, help="write the page here as well")
     asked = parser.parse_args(words)
-    lines = ["# What a text tower does not read", ""]
+    seeds = f" --seeds {' '.join(map(str, asked.seeds))} --per-species {asked.per_species}" if asked.seeds else ""
+    made = f"python -m benchmarks.token_loss {' '.join(path.name for path in asked.files)}{seeds}"
+    lines = ["# What a text tower does not read", "", f"`{made}`", ""]
     stand_in = OpenClipTeacher.load(STAND_IN, pretrained="")
     if asked.files:
         lines += files_page(asked.files, ClipWindow(stand_in))
