@@ -32,15 +32,16 @@ _SETTINGS = """\
 networks: world
 input: {size: 64, workers: 1}
 localize: {size: 96, fit_images: 20}
-train: {epochs: 40, batch_size: 8, precision: fp32, monitor_every: 5, average_decay: 0.9, device: cpu}
+train: {epochs: 60, batch_size: 8, precision: fp32, monitor_every: 5, average_decay: 0.9, device: cpu}
 checkpoint: {every: 3steps, keep: 3}
 evaluate: {probe_views: 1, probe_epochs: 30, encoders: [student, frozen], kmeans_restarts: 2}
 """
 _PROTOCOL = (
     "Settings: the drawn world of 4 species (48 training pictures), `--networks world`, float32 on the CPU, one "
-    "reading process, batches of 8, 40 epochs of 6 steps, a moving average and a blended result, a checkpoint every "
-    "3 steps, the newest 3 kept. Compared are all weights, queues, the optimizer, how far the training was, and every line of "
-    "`metrics.jsonl` but times; of the other stages every file, byte for byte (of `evaluation.json` all but times)."
+    "reading process, batches of 8, 60 epochs of 6 steps, a moving average and a blended result, a checkpoint every "
+    "3 steps, the newest 3 kept. Compared are all weights, queues, the optimizer, how far the training was, and every "
+    "line of `metrics.jsonl` but times; of the other stages every file, byte for byte (of `evaluation.json` all but "
+    "times)."
 )
 
 
@@ -89,22 +90,31 @@ def run_through(ground: Ground, run: Path, stages: Sequence[str]) -> dict[str, f
     took = {}
     for stage in stages:
         started = time.monotonic()
-        subprocess.run(ground.command(stage, run), check=True, capture_output=True)
+        _finish(ground.command(stage, run))
         took[stage] = time.monotonic() - started
     return took
 
 
-def soak_training(ground: Ground, run: Path, straight: Path, *, kills: int, chance: random.Random) -> Outcome:
-    """Kill a training again and again, let it end, and compare it with the one without a break."""
+def soak_training(
+    ground: Ground,
+    run: Path,
+    straight: Path,
+    *,
+    kills: int,
+    chance: random.Random,
+    within_s: float = 3.0,
+    most: int = 20,
+) -> Outcome:
+    """Kill a training again and again, each time so soon or after at most so many steps; compare it when it ends."""
     found = Outcome(stage="train")
     for number in range(kills):
         moment = MOMENTS[number % len(MOMENTS)]
-        kill = kill_once(ground.command("train", run), run, moment=moment, within_s=3.0, chance=chance)
+        kill = kill_once(ground.command("train", run), run, moment=moment, within_s=within_s, most=most, chance=chance)
         if kill is None:
             raise SystemExit(f"the training ended before kill {number + 1}; give it more epochs")
         found.kills.append(kill)
         print(f"train, kill {number + 1}: {kill}", flush=True)
-    subprocess.run(ground.command("train", run), check=True, capture_output=True)
+    _finish(ground.command("train", run))
     words = [sys.executable, "-m", "leadpp", "compare", str(straight), str(run), "--json"]
     parts = json.loads(subprocess.run(words, capture_output=True, check=False).stdout)["parts"]
     found.differences = [f"{name}: {part['first']}" for name, part in parts.items() if not part["identical"]]
@@ -119,28 +129,45 @@ def soak_stage(
     for number in range(kills):
         kill = kill_once(ground.command(stage, run), run, moment="any", within_s=lasts_s, chance=chance)
         if kill is None:
-            break
+            forget(run, stage)
+            continue
         found.kills.append(kill)
         if (run / "stages.json").exists():
             words = [sys.executable, "-m", "leadpp", "verify", str(run)]
             found.taken_for_whole += subprocess.run(words, capture_output=True, check=False).returncode != 0
         print(f"{stage}, kill {number + 1}: {kill}", flush=True)
-    subprocess.run(ground.command(stage, run), check=True, capture_output=True)
+    _finish(ground.command(stage, run))
     found.differences = sorted(different_files(run, straight, stage))
     return found
 
 
-def kill_once(command: list[str], run: Path, *, moment: str, within_s: float, chance: random.Random) -> Kill | None:
+def _finish(command: list[str]) -> None:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr}")
+
+
+def forget(run: Path, stage: str) -> None:
+    """Have a stage do its work again, though it is done."""
+    path = run / "stages.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["stages"][stage]
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def kill_once(
+    command: list[str], run: Path, *, moment: str, within_s: float, chance: random.Random, most: int = 1
+) -> Kill | None:
     """Start a command and kill it with all that it has started; None where it ended first."""
-    told = last_step(run)
+    steps = last_step(run) + chance.randint(1, most)
     started = time.monotonic()
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
         reached: Callable[[], bool] = {
             "any": lambda: True,
-            "training": lambda: last_step(run) > told,
-            "writing": lambda: bool(unfinished(run / "checkpoints", process.pid)),
+            "training": lambda: last_step(run) >= steps,
+            "writing": lambda: last_step(run) >= steps and bool(unfinished(run / "checkpoints", process.pid)),
         }[moment]
         while not reached() and process.poll() is None:
             time.sleep(0.002)
@@ -198,7 +225,7 @@ def without_times(value: Any) -> Any:  # noqa: ANN401 - any JSON
 def draw(folder: Path) -> Ground:
     """Draw a world and write the settings."""
     words = [sys.executable, "-m", "leadpp", "world", str(folder / "world"), *_WORLD]
-    subprocess.run(words, check=True, capture_output=True)
+    _finish(words)
     (folder / "settings.yaml").write_text(_SETTINGS, encoding="utf-8")
     given = ("--descriptions", str(folder / "world" / "descriptions.csv"))
     return Ground(data=folder / "world", settings=folder / "settings.yaml", given=given)
@@ -243,8 +270,8 @@ def page(outcomes: Sequence[Outcome], took: dict[str, float], *, seed: int) -> s
     lines += [
         "",
         f"Of the kills of the training, {moments['any']} came at any time after the start of its process, "
-        f"{moments['training']} after it had told of a new step, {moments['writing']} when a checkpoint was seen being "
-        f"written. Steps told when they came: {steps}.",
+        f"{moments['training']} up to 3 seconds after the 1st to 20th new step, {moments['writing']} after that too, "
+        f"when a checkpoint was seen being written. Steps told when they came: {steps}.",
         "",
         _PROTOCOL,
     ]

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from benchmarks.bench.case import Case, Work
 from benchmarks.obvious.step import Networks, ObviousStep, Settings, Statistics
 from leadpp.engine.iteration import Iteration, Told
+from leadpp.engine.lessons import Lessons, Space
 from leadpp.engine.plan import LoopPlan
-from leadpp.engine.step import Lessons, StepPlan
+from leadpp.engine.step import StepPlan
 from leadpp.functional.objective import VIEW_NAMES, Objective
 from leadpp.functional.randomness import generator_for
 from leadpp.models.backbone import Backbone
@@ -142,10 +143,10 @@ def fast_iteration(
     """
     start = _setting(side, batch)
     teacher = ImageTower(start.tower).to(device)
-    lessons = Lessons(teacher=teacher, prototypes=start.prototypes.to(device))
+    space = Space(teacher=teacher, prototypes=start.prototypes.to(device))
     if remembered:
         answers = teacher.encode_images(start.views["object_1"].to(device))
-        lessons = replace(lessons, remembered=answers[:, None])
+        space = replace(space, remembered=answers[:, None])
     learner = Learner(
         _student(Backbone(start.backbone, name="resnet50"), start),
         queues=OBJECTIVE.queues(),
@@ -165,7 +166,7 @@ def fast_iteration(
         objective=OBJECTIVE,
         order=StepPlan(key_momentum=SETTINGS.key_momentum, autocast_dtype=autocast_dtype),
         loop=loop,
-        lessons=lessons,
+        lessons=Lessons((space,)),
     )
     views = {name: view.pin_memory() if device.type == "cuda" else view for name, view in start.views.items()}
     return lambda: iteration.run(views, step=0, epoch=0, steps_per_epoch=1)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from leadpp.functional.randomness import generator_for
 from leadpp.models.teacher import Teacher, load_teacher
-from leadpp.text.encoding import TokenCounter
+from leadpp.text.splitting import TokenCounter
 
 BASE_VARIABLE = "LEADPP_NOISY_BASE"
 DEFAULT_BASE = "builtin:world-clip"

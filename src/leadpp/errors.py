@@ -31,3 +31,15 @@ class CheckpointError(ArtifactError):
 
 class WorldError(LeadppError):
     """A world of imaginary birds that cannot be made as asked."""
+
+
+class LLMError(LeadppError):
+    """A language model that cannot be reached, or not be used as asked."""
+
+
+class UnansweredError(LLMError):
+    """One request to which a language model gave no usable answer; others may be answered."""
+
+
+class BudgetError(LLMError):
+    """A request that was not sent, because it might have passed the budget."""

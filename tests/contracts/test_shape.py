@@ -48,6 +48,10 @@ def test_nothing_unpickles() -> None:
     [
         ["--help"], ["run", "--help"], ["prepare", "--help"], ["world", "--help"], ["--version"], ["trian"],
         ["world", "w", "--species", "many"], ["demo", "--help"], ["demo", "--train.epoch", "3"],
+        ["name", "--help"], ["name", "--run", "r", "x.jpg", "--top", "0"], ["discover", "--help"],
+        ["prototypes", "--help"], ["prototypes", "inspect", "--help"], ["prototypes", "export", "a"],
+        ["describe", "--help"], ["describe", "--names", "n", "--out", "d.csv", "--llm.budget", "much"],
+        ["propose", "--help"], ["import-weights", "--help"], ["import-weights", "a"],
     ],
 )  # fmt: skip
 def test_help_and_mistakes_need_no_heavy_imports(words: list[str]) -> None:

@@ -28,8 +28,9 @@ from leadpp.engine.features import load_features, save_features
 from leadpp.io.artifacts import read_json, read_table, write_json, write_table
 from leadpp.io.checkpoint import read_checkpoint, save_checkpoint
 from leadpp.text.descriptions import read_descriptions, write_descriptions
+from leadpp.text.exchange import read_reference_prototypes
 from leadpp.text.names import read_names
-from leadpp.text.prototypes import Prototypes, read_prototypes, read_reference_prototypes, write_prototypes
+from leadpp.text.prototypes import Prototypes, read_prototypes, write_prototypes
 
 Files = dict[str, bytes]
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadpp.engine.step import Lessons, Pair, Scores, StepPlan, remember, score_step
+from leadpp.engine.lessons import Lessons, Space
+from leadpp.engine.step import Pair, Scores, StepPlan, remember, score_step
 from leadpp.functional.contrastive import contrastive_logits
 from leadpp.functional.objective import Objective, TermName, ViewName, total
 from leadpp.functional.randomness import generator_for
@@ -82,7 +83,7 @@ def step(file: str) -> Outcome:
     plan = StepPlan(
         forwards="reference", key_update="forward", key_timing="reference", key_momentum=number(arrays, "m")
     )
-    lessons = Lessons(teacher=StoredTeacher(tensor(arrays, "teacher_raw")), prototypes=tensor(arrays, "text"))
+    lessons = Lessons((Space(teacher=StoredTeacher(tensor(arrays, "teacher_raw")), prototypes=tensor(arrays, "text")),))
     scores = score_step(learner, views, objective=objective, plan=plan, lessons=lessons)
     parts = objective.reduce(scores.terms)
     (cam_pass,) = torch.autograd.grad(
@@ -151,10 +152,9 @@ def test_contrast(outcome: Outcome, which: str) -> None:
 
 
 def test_distributions(outcome: Outcome) -> None:
-    lesson, answer = outcome.scores.lesson, outcome.scores.answer
+    lesson, (answer,) = outcome.scores.lesson, outcome.scores.answers
     assert lesson is not None
-    assert answer is not None
-    outcome.check(lesson.embedding, "f_t")
+    outcome.check(lesson.embeddings[0], "f_t")
     outcome.check(outcome.pair("3").query.embedding, "f_s")
     outcome.check(lesson.distribution.probs, "similarity_t_softmax")
     outcome.check(answer.probs, "similarity_s_softmax")
@@ -241,6 +241,6 @@ def test_every_stored_result_is_compared(outcome: Outcome) -> None:
 
 def test_no_gradient_reaches_teacher_or_weights(outcome: Outcome) -> None:
     assert outcome.scores.lesson is not None
-    assert not outcome.scores.lesson.embedding.requires_grad
+    assert not outcome.scores.lesson.embeddings[0].requires_grad
     assert not outcome.scores.terms.contrast_weight.requires_grad
     assert not outcome.scores.terms.distill_weight.requires_grad

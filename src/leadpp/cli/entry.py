@@ -31,6 +31,17 @@ exit codes: 0 done; 1 compare or verify found a difference; 2 a mistake, told in
 --resume goes on from there; by itself where SLURM_RESTART_COUNT or TORCHELASTIC_RESTART_COUNT says so.
 """
 
+_KEPT = {
+    "demo": "finished stages are kept; run the same command to go on",
+    "world": "nothing was written, a world is written whole or not at all; run the same command to draw it",
+    "import-weights": "nothing was written; run the same command again",
+    "describe": "finished descriptions are kept; run the same command to go on",
+    "propose": "what the model has answered is kept; run the same command to go on",
+    "name": "the files of an earlier time are as they were; run the same command again",
+    "discover": "the files of an earlier time are as they were; run the same command again",
+}
+"""What there is after Ctrl-C, and how to go on, by the first word of the command."""
+
 OK, MISTAKE, INTERRUPTED = 0, 2, 130
 
 
@@ -53,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"leadpp: error: {plain_line(' '.join(str(error).split()))}\n")
         return MISTAKE
     except KeyboardInterrupt:
-        sys.stderr.write(f"leadpp: interrupted; {_after_interrupt(words[:1])}\n")
+        sys.stderr.write(f"leadpp: interrupted; {_after_interrupt(words)}\n")
         if arguments is None and _somebody_writes():  # Ctrl-C came twice: the file in place is whole, the new one lost
             sys.stderr.flush()
             os._exit(INTERRUPTED)
@@ -86,12 +97,10 @@ def _somebody_writes() -> bool:
     return any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
 
 
-def _after_interrupt(command: list[str]) -> str:
+def _after_interrupt(words: list[str]) -> str:
     """Say what there is after Ctrl-C, and how to go on."""
-    if command == ["world"]:
-        return "nothing was written, a world is written whole or not at all; run the same command to draw it"
-    resume = "" if command == ["demo"] else ", a training with --resume"
-    return f"finished stages are kept; run the same command to go on{resume}"
+    usual = "finished stages are kept; run the same command to go on, a training with --resume"
+    return _KEPT.get(words[0] if words else "", usual)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -131,7 +140,7 @@ def _verbs(noun: str) -> list[str]:
 
 def top_help(names: Collection[str] = COMMANDS) -> str:
     """Return what ``leadpp --help`` prints, of all commands or of some."""
-    lines = [f"  {name:<18}{COMMANDS[name].text}" for name in names]
+    lines = [f"  {name:<20}{COMMANDS[name].text}" for name in names]
     return _TOP_TEXT.format(commands="\n".join(lines))
 
 

@@ -82,16 +82,23 @@ def new_parser(command: str, text: str, *, usage: str) -> LineParser:
     )
 
 
-def add_plain(parser: LineParser) -> None:
-    """Add what nearly all commands take: ``--config``, ``--json`` and ``--bad-images``."""
+def add_plain(parser: LineParser, *, photographs: bool = True) -> None:
+    """Add what nearly all commands take: ``--config``, ``--json`` and, of those that read photographs, --bad-images."""
     parser.add_argument("--config", type=path_argument, metavar="FILE", help="YAML file of settings; flags go over it")
     parser.add_argument("--json", action="store_true", help=JSON_HELP)
-    parser.add_argument(
-        "--bad-images",
-        dest="input.bad_images",
-        metavar="{skip,error}",
-        help="leave unreadable files out and count them (default), or stop; the same as --input.bad-images",
-    )
+    if photographs:
+        parser.add_argument(
+            "--bad-images",
+            dest="input.bad_images",
+            metavar="{skip,error}",
+            help="leave unreadable files out and count them (default), or stop; the same as --input.bad-images",
+        )
+
+
+def other_groups(*shown: str) -> tuple[str, ...]:
+    """Return the groups of settings besides some, with :data:`ROOT_GROUP`."""
+    groups = dict.fromkeys(leaf.path[0] if len(leaf.path) > 1 else ROOT_GROUP for leaf in option_fields())
+    return tuple(group for group in groups if group not in shown)
 
 
 def add_settings(parser: LineParser, *, only: tuple[str, ...] | None, hidden: bool = False) -> None:

@@ -102,7 +102,9 @@ def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for _, word in shown:
         table.add_column(word, justify="right")
     for row in rows:
-        figures = [f"{row[key]:.3f}" if key in row else "–" for key, _ in shown]
+        own = row.get(f"naming_{row['encoder']}")
+        told = row if own is None or row["encoder"] == "student" else {"naming_teacher": own, **row}
+        figures = [f"{told[key]:.3f}" if key in told else "–" for key, _ in shown]
         table.add_row(str(row["encoder"]), str(row["feature"]), str(row["set"]), *figures)
     return table
 

@@ -17,7 +17,8 @@ class StudentConfig:
     backbone: str = "resnet50.tv_in1k"
     """Any timm model with a feature map; `local-dir:FOLDER`, `hf-hub:NAME`, `builtin:world-backbone`."""
     embedding_dim: int = 0
-    """Width D of the embedding; 0 takes the prototypes' width, or 512 without a teacher."""
+    """Width D of the embedding; 0 takes the prototypes' width, or 512 without a teacher. With several teachers, of the
+    embedding in the first one's space, which is contrasted."""
     attention_channels: int = 32
     """Channels of the attention head's 1x1 convolution."""
     attention_scaling: Literal["image", "batch"] = "image"
@@ -63,7 +64,7 @@ class LossConfig:
     contrastive_temperature: float = 0.27
     """Divides the InfoNCE logits."""
     distillation_temperature: float = 0.02
-    """Divides the cosines with the prototypes."""
+    """Divides the cosines with the prototypes; 0: each teacher's own temperature, one over its logit scale."""
     contrast_weighting: Literal["entropy", "one", "half"] = "entropy"
     """w_c: squared normalised entropy of the teacher, 1, or 0.5. Without a teacher it is 1."""
     distill_weighting: Literal["entropy", "one", "half"] = "entropy"
@@ -78,7 +79,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         require(self.contrastive_temperature > 0, "loss.contrastive_temperature must be above 0")
-        require(self.distillation_temperature > 0, "loss.distillation_temperature must be above 0")
+        require(self.distillation_temperature >= 0, "loss.distillation_temperature must be 0 or more")
         require(self.structure_temperature > 0, "loss.structure_temperature must be above 0")
         require(
             0 <= self.structure_teacher <= 1,

@@ -1,4 +1,4 @@
-"""Settings of what is made of a trained student: figures and the report."""
+"""Settings of what is made of a trained student: figures, the report, and names of photographs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -74,3 +74,53 @@ class ReportConfig:
     def __post_init__(self) -> None:
         for name in ("samples", "queries", "worst_classes"):
             require(getattr(self, name) >= 1, f"report.{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NameConfig:
+    """How photographs are named."""
+
+    set: Literal["crop", "whole"] = "crop"
+    """What is looked at: the object, where the run can find it, or the whole photograph."""
+    by: Literal["student", "teacher", "both"] = "student"
+    """Who names; the teacher must be there to do so, and is not needed otherwise once a temperature is fitted."""
+    top: int = 5
+    """How many names each photograph is given, the best first."""
+    unsure: float = 0.5
+    """Below this probability the best name is marked as unsure."""
+    temperature: float = 0.0
+    """Divides the student's cosines. 0: fitted without labels, so that its mean confidence on training photographs is
+    the teacher's; that says nothing of a single photograph, and where the teacher is too sure, so is the student."""
+    fit_images: int = 2000
+    """Most training photographs, drawn by the seed, on which the temperature is fitted."""
+    thumbnails: int = 2000
+    """Most photographs that are shown small on the page of names; the others have their rows without a picture."""
+
+    def __post_init__(self) -> None:
+        require(self.top >= 1, f"name.top must be at least 1, got {self.top}")
+        require(0 <= self.unsure <= 1, f"name.unsure must be from 0 to 1, got {self.unsure}")
+        require(self.temperature >= 0, f"name.temperature must be 0 (fitted) or above, got {self.temperature}")
+        require(self.fit_images >= 1, f"name.fit_images must be at least 1, got {self.fit_images}")
+        require(self.thumbnails >= 0, f"name.thumbnails must be 0 or more, got {self.thumbnails}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiscoverConfig:
+    """How clusters are found for which no name fits."""
+
+    clusters: int = 0
+    """How many clusters of all photographs; 0: one and a half times as many as names, and at most a tenth as many as
+    photographs."""
+    below: float = 0.75
+    """No name fits a cluster whose best name has less than this share of what the best names of clusters usually have:
+    the mean probability over the cluster's photographs, beside the median over clusters."""
+    typical: int = 8
+    """Photographs of each such cluster that are shown, those nearest to its middle."""
+    pictures: int = 4
+    """How many of them a language model is shown with --ask."""
+
+    def __post_init__(self) -> None:
+        require(self.clusters >= 0, f"discover.clusters must be 0 or more, got {self.clusters}")
+        require(self.below >= 0, f"discover.below must be 0 or more, got {self.below}")
+        for name in ("typical", "pictures"):
+            require(getattr(self, name) >= 1, f"discover.{name} must be at least 1, got {getattr(self, name)}")

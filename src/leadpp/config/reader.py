@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _RENAMED: dict[tuple[str, str], tuple[str, Callable[[Any], Any]]] = {
     ("evaluate", "probe_learning_rate"): ("probe_rates", lambda rate: [rate]),
+    ("text", "long_text"): ("long", lambda word: "truncate" if word == "cut" else word),
 }
 """Settings that older files name otherwise: what they are called today, and how the old value is written."""
 
@@ -71,7 +72,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "blur": 2.0,
             "blur_prob": 0.5,
         },
-        "text": {"long_text": "cut"},
+        "text": {"long": "truncate"},
         "teacher": {"normalization": "imagenet", "view": "augmented", "neighbours": 0, "balance": 0.0},
         "student": {"attention_scaling": "batch", "batchnorm": "train"},
         "loss": {

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from leadpp.config.language import LLMConfig
 from leadpp.config.learning import CheckpointConfig, LossConfig, StudentConfig, TrainConfig
-from leadpp.config.outcome import EvaluateConfig, ReportConfig
+from leadpp.config.outcome import DiscoverConfig, EvaluateConfig, NameConfig, ReportConfig
 from leadpp.config.photographs import AugmentConfig, InputConfig, LocalizeConfig
 from leadpp.config.requirement import require
 from leadpp.config.words import TeacherConfig, TextConfig
@@ -13,10 +14,13 @@ __all__ = [
     "AugmentConfig",
     "CheckpointConfig",
     "Config",
+    "DiscoverConfig",
     "EvaluateConfig",
     "InputConfig",
+    "LLMConfig",
     "LocalizeConfig",
     "LossConfig",
+    "NameConfig",
     "Networks",
     "Preset",
     "ReportConfig",
@@ -49,6 +53,8 @@ class Config:
     """How the object is found."""
     text: TextConfig = field(default_factory=TextConfig)
     """How words become prototypes."""
+    llm: LLMConfig = field(default_factory=LLMConfig)
+    """The language model that writes words."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The frozen vision-language model."""
     student: StudentConfig = field(default_factory=StudentConfig)
@@ -63,6 +69,10 @@ class Config:
     """How features are measured."""
     report: ReportConfig = field(default_factory=ReportConfig)
     """What the report shows."""
+    name: NameConfig = field(default_factory=NameConfig)
+    """How photographs are named."""
+    discover: DiscoverConfig = field(default_factory=DiscoverConfig)
+    """How clusters are found for which no name fits."""
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, f"seed must be 0 or more, got {self.seed}")

@@ -1,5 +1,6 @@
 """Settings of words and of those who read them: prototypes and the teacher."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,15 +12,46 @@ class TextConfig:
     """How names and descriptions become prototypes."""
 
     template: str = "a photo of a {}."
-    """The sentence for a class of which only the name is known; {} is the name."""
-    long_text: Literal["split", "cut"] = "split"
-    """Texts longer than the tower reads: split at sentence and word ends and averaged, or (reference) cut."""
+    """The sentence for a class of which only the name is known; {} is the name. Several, divided by |, are averaged."""
+    mix: str = ""
+    """`names=W` with W from 0 to 1: a prototype is W of the sentences around the class's name and 1 - W of its
+    descriptions; without descriptions there is nothing to mix."""
+    long: Literal["split", "truncate", "summary"] = "split"
+    """Texts longer than the tower reads. `split`: at ends of sentences and words, and averaged; `summary`: the
+    sentences that fit together and are most like the whole; `truncate` (reference): the rest is not read."""
     match: Literal["exact", "subset", "free"] = "exact"
     """`exact`: names and classes match one to one; `subset`: names without a class are dropped; `free`: the names are
     a vocabulary of their own (classes are unknown or an LLM invented them), and naming is not measured."""
 
     def __post_init__(self) -> None:
-        require("{}" in self.template, f"text.template must contain {{}}, got {self.template!r}")
+        require(
+            all("{}" in one for one in self.templates),
+            f"text.template must contain {{}} in each sentence, got {self.template!r}",
+        )
+        require(
+            len(set(self.templates)) == len(self.templates),
+            f"text.template has the same sentence twice, got {self.template!r}",
+        )
+        require(
+            not self.mix or 0 <= self.names_share <= 1,
+            f"text.mix must be names=W with W from 0 to 1, or empty, got {self.mix!r}",
+        )
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The sentences of `template`, at least one."""
+        return tuple(one.strip() for one in self.template.split("|"))
+
+    @property
+    def names_share(self) -> float:
+        """W of `mix`; 0 where it is empty, and not a number where it is malformed."""
+        word, _, share = self.mix.partition("=")
+        if not self.mix:
+            return 0.0
+        try:
+            return float(share) if word.strip() == "names" else math.nan
+        except ValueError:
+            return math.nan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +66,8 @@ class TeacherConfig:
     """The open_clip tag or file of its weights; not used with a prefix."""
     models: tuple[str, ...] = ()
     """Several teachers at once, each with a space of its own: `MODEL:TAG` of open_clip, or a name with a prefix as
-    `model` takes it; replaces `model` and `pretrained`."""
+    `model` takes it; replaces `model` and `pretrained`. Each is heard as far as it is sure; the student has a projector
+    for each, and contrasts in the first one's space."""
     factory: str = ""
     """`package.module:function` that returns a teacher of one's own; replaces model and pretrained."""
     normalization: Literal["own", "imagenet"] = "own"

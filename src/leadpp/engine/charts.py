@@ -4,6 +4,7 @@ Text stays text, classes such as ``s0`` and ``axis`` take their colours from the
 work), and every name that comes from outside is escaped.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from markupsafe import Markup
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 12, 34
 _POINTS = 240
+_TINTS = 10
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -156,6 +158,39 @@ def cloud_map(clouds: Sequence[Cloud], *, label: str, side: int = 460, named: in
     return _svg(body, label=label, width=side, height=side, kind="map")
 
 
+def heat_map(
+    cells: Sequence[Sequence[float]], names: Sequence[str], *, label: str, side: int = 720, named: int = 60
+) -> Markup:
+    """Draw a square table of values as tints, stronger for larger ones, with the scale under it.
+
+    Args:
+        cells: One row a name, each with one value a name; values that are not finite are left blank.
+        names: Of the rows and, in the same order, of the columns; hovering over a row shows its name.
+        label: What the map shows, for those who cannot see it.
+        side: Width of the drawing in pixels.
+        named: Up to this many rows also have their names beside them.
+    """
+    limits = _limits([value for row in cells for value in row if math.isfinite(value)])
+    margin = 150 if len(names) <= named else 0
+    scale = (side - margin) / len(names)
+    tints = [
+        Markup('<path class="t{}" d="{}"/>').format(tint, "".join(runs))
+        for tint, runs in enumerate(_runs(cells, limits))
+    ]
+    row = Markup('<rect class="row" y="{}" width="{}" height="1"><title>{}</title></rect>')
+    rows = [row.format(place, len(names), name) for place, name in enumerate(names)]
+    beside = Markup('<text class="y" x="{}" y="{}">{}</text>')
+    labels = [
+        beside.format(margin - 6, round((place + 0.5) * scale + 3.5, 1), shorten(name, 24))
+        for place, name in enumerate(names if margin else ())
+    ]
+    table = Markup('<g transform="translate({} 0) scale({:.5g})"><rect class="ground" width="{n}" height="{n}"/>{}</g>')
+    body = table.format(margin, scale, Markup("").join([*tints, *rows]), n=len(names))
+    bottom = side - margin
+    key = _tint_key(limits, left=margin, top=bottom + 10)
+    return _svg(body + Markup("").join([*labels, key]), label=label, width=side, height=bottom + 24, kind="chart heat")
+
+
 def number(value: float) -> str:
     """Write a figure with as many digits as a reader needs.
 
@@ -196,6 +231,33 @@ def _svg(body: Markup, *, label: str, width: int, height: int, kind: str = "char
     return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         kind, width, height, label, body
     )
+
+
+def _runs(cells: Sequence[Sequence[float]], limits: tuple[float, float]) -> list[list[str]]:
+    """Outline, for each tint, the cells that have it; neighbours in a row are one outline."""
+    runs: list[list[str]] = [[] for _ in range(_TINTS)]
+    for y, row in enumerate(cells):
+        for tint, cell in itertools.groupby(enumerate(row), key=lambda cell: _tint(cell[1], limits)):
+            places = [x for x, _ in cell]
+            if tint is not None:
+                runs[tint].append(f"M{places[0]} {y}h{len(places)}v1h-{len(places)}z")
+    return runs
+
+
+def _tint(value: float, limits: tuple[float, float]) -> int | None:
+    low, high = limits
+    return min(int((value - low) / (high - low) * _TINTS), _TINTS - 1) if math.isfinite(value) else None
+
+
+def _tint_key(limits: tuple[float, float], *, left: int, top: float) -> Markup:
+    """Draw all tints from left to right, with the least and the largest value at their ends."""
+    square = Markup('<rect class="t{}" x="{}" y="{}" width="14" height="10"/>')
+    squares = [square.format(tint, left + 44 + 14 * tint, top) for tint in range(_TINTS)]
+    low, high = (
+        Markup('<text x="{}" y="{}">{}</text>').format(x, top + 9, number(value))
+        for x, value in zip((left, left + 50 + 14 * _TINTS), limits, strict=True)
+    )
+    return low + Markup("").join(squares) + high
 
 
 def _legend(names: Sequence[str], *, first: int = 0) -> Markup:

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from leadpp.engine.step import Lessons
+from leadpp.engine.lessons import Lessons
 from leadpp.models.learner import Learner
 
 P = TypeVar("P")
@@ -19,6 +19,10 @@ _MOST_WORDS = 200
 @runtime_checkable
 class HasImageTower(Protocol):
     """A teacher whose image tower can be compiled."""
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Return unit rows, (B, D)."""
+        ...
 
     @property
     def image_tower(self) -> nn.Module:
@@ -35,20 +39,20 @@ def compile_networks(
     backend: str | Callable[..., Any] = "inductor",
     towers_on_cpu: bool = False,
 ) -> str:
-    """Compile the backbones of a learner, and the tower of a teacher that is asked in every step, in place.
+    """Compile the backbones of a learner, and the towers of teachers that are asked in every step, in place.
 
-    Not the tower on a CPU, where a compiled ViT-B/16 takes half as long again (docs/decisions/0039).
+    Not a tower on a CPU, where a compiled ViT-B/16 takes half as long again (docs/decisions/0039).
 
     Names of weights stay, so that checkpoints know nothing of it. Each network runs once, so that what cannot be
     compiled is known before training begins; all of them are then left as they were.
 
     Args:
         learner: In the mode in which it will train.
-        lessons: Its teacher is compiled if it shows its ``image_tower``.
+        lessons: Its teachers are compiled if they show their ``image_tower``.
         batch: Pictures as training will show them, uint8 (B, 3, S, S), on the learner's device.
         autocast_dtype: Half precision of the encoders.
         backend: Of torch.compile.
-        towers_on_cpu: Compile the teacher's tower on a CPU too.
+        towers_on_cpu: Compile the teachers' towers on a CPU too.
 
     Returns:
         What was done, or why nothing was.
@@ -60,9 +64,8 @@ def compile_networks(
     frozen: dict[str, nn.Module] = {}
     if learner.kept_first is not None:
         frozen["first backbone"] = learner.kept_first.backbone
-    teacher = lessons.teacher if lessons is not None and lessons.remembered is None else None
-    if isinstance(teacher, HasImageTower) and (batch.device.type != "cpu" or towers_on_cpu):
-        frozen["teacher"] = teacher.image_tower
+    teachers = [] if lessons is None or (batch.device.type == "cpu" and not towers_on_cpu) else _asked(lessons)
+    frozen |= {name: teacher.image_tower for name, teacher in teachers}
     networks = learning | frozen
     for network in networks.values():
         network.compile(backend=backend)
@@ -77,7 +80,7 @@ def compile_networks(
                 learner.key.backbone(batch)
                 if learner.kept_first is not None:
                     learner.kept_first.backbone(batch)
-                if teacher is not None and "teacher" in frozen:
+                for _, teacher in teachers:
                     teacher.encode_images(batch)
     except (TorchDynamoException, RuntimeError, ImportError, OSError) as error:
         for network in networks.values():
@@ -86,6 +89,16 @@ def compile_networks(
     finally:
         learner.student.zero_grad(set_to_none=True)
     return f"compiled: {', '.join(networks)}"
+
+
+def _asked(lessons: Lessons) -> list[tuple[str, HasImageTower]]:
+    """Name the teachers that are asked in every step and show their tower."""
+    several = len(lessons.spaces) > 1
+    return [
+        (f"teacher {number}" if several else "teacher", space.teacher)
+        for number, space in enumerate(lessons.spaces, start=1)
+        if space.remembered is None and isinstance(space.teacher, HasImageTower)
+    ]
 
 
 def eagerly(call: Callable[[P], R]) -> Callable[[P], R]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from leadpp.data.views import Samples, eval_loader
 from leadpp.engine.features import Encode, backbone_features, extract, student_features, teacher_features
-from leadpp.engine.restore import load_student
+from leadpp.engine.restore import load_student, names_classes, unlearnt_features
 from leadpp.engine.runtime import Progress
 from leadpp.errors import ArtifactError, DataError, LeadppError
 from leadpp.io.ledger import newest_checkpoint
@@ -18,7 +18,7 @@ from leadpp.models.backbone import create_backbone
 from leadpp.models.teacher import Teacher
 
 EMBEDDING = "embedding"
-"""Name of the features in the space of the prototypes."""
+"""Name of the features in the space of the prototypes, in the first of them where there are several."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +26,7 @@ class Encoder:
     """One network whose features are looked at."""
 
     name: str
-    """``student``, ``frozen`` or ``teacher``."""
+    """``student``, ``frozen`` or ``teacher``; of several teachers ``teacher_1`` and so on."""
     title: str
     """Which network it is."""
     encode: Encode
@@ -36,6 +36,8 @@ class Encoder:
     """Whether its embedding can be held against the prototypes."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What else a reader should know of it."""
+    teacher: Teacher | None = None
+    """The teacher that it is, if it is one."""
 
 
 def student_encoder(run: Path, *, backbone: str, device: torch.device) -> Encoder | None:
@@ -50,21 +52,23 @@ def student_encoder(run: Path, *, backbone: str, device: torch.device) -> Encode
         return None
     student, metadata = load_student(path, backbone=backbone)
     facts = {"checkpoint": path.relative_to(run).as_posix(), "epoch": metadata.get("epoch"), **_how_made(metadata)}
+    without = unlearnt_features(metadata)
     return Encoder(
         name="student",
         title=metadata["backbone"],
-        encode=student_features(student.to(device)),
-        measured=("gap", "attention"),
-        names_classes=bool(metadata.get("class_count")),
+        encode=student_features(student.to(device), without=without),
+        measured=tuple(name for name in ("gap", "attention") if name not in without),
+        names_classes=names_classes(metadata),
         facts={key: value for key, value in facts.items() if value is not None},
     )
 
 
 def _how_made(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Say in which way the student is not the trained one itself, and that it was not trained in single precision."""
+    """Say in which way the student is not the trained one itself, whose it is, and if not in single precision."""
     plain = {"train.average_decay": 0.0, "train.blend": 1.0, "precision": "fp32"}
     found = {name: metadata.get(name, value) for name, value in plain.items()}
-    return {name.removeprefix("train."): value for name, value in found.items() if value != plain[name]}
+    imported = {name: metadata[name] for name in ("imported",) if name in metadata}
+    return {name.removeprefix("train."): value for name, value in found.items() if value != plain[name]} | imported
 
 
 def frozen_encoder(backbone: str, *, device: torch.device) -> Encoder:
@@ -77,11 +81,22 @@ def frozen_encoder(backbone: str, *, device: torch.device) -> Encoder:
     return Encoder(name="frozen", title=backbone, encode=encode, measured=("gap",))
 
 
-def teacher_encoder(teacher: Teacher, *, device: torch.device) -> Encoder:
+def teacher_encoder(teacher: Teacher, *, device: torch.device, name: str = "teacher") -> Encoder:
     """Take a teacher as an encoder."""
     teacher.to(device)
     encode = teacher_features(teacher)
-    return Encoder(name="teacher", title=teacher.name, encode=encode, measured=(EMBEDDING,), names_classes=True)
+    return Encoder(
+        name=name, title=teacher.name, encode=encode, measured=(EMBEDDING,), names_classes=True, teacher=teacher
+    )
+
+
+def teacher_names(count: int) -> tuple[str, ...]:
+    """Name teachers as encoders, where there are so many.
+
+    >>> teacher_names(1), teacher_names(2)
+    (('teacher',), ('teacher_1', 'teacher_2'))
+    """
+    return ("teacher",) if count == 1 else tuple(f"teacher_{number}" for number in range(1, count + 1))
 
 
 def encode_photographs(

@@ -1,6 +1,6 @@
 """Features of photographs: made in one forward a batch, kept with labels and paths, saved in one order."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -58,14 +58,32 @@ class FeatureBank:
         return len(set(self.labels.tolist()))
 
 
-def student_features(student: Student) -> Encode:
-    """Make ``gap`` (plain average), ``attention`` (average under the attention, unit) and ``embedding`` (unit, D)."""
+def embedding_names(spaces: int) -> tuple[str, ...]:
+    """Name an encoder's embeddings in so many spaces.
+
+    >>> embedding_names(3)
+    ('embedding', 'embedding_2', 'embedding_3')
+    """
+    return ("embedding", *(f"embedding_{number}" for number in range(2, spaces + 1)))
+
+
+def student_features(student: Student, *, without: Collection[str] = ()) -> Encode:
+    """Make ``gap`` (plain average), ``attention`` (average under the attention, unit) and the embeddings.
+
+    Embeddings are unit rows, one a space, by :func:`embedding_names`.
+
+    Args:
+        student: The query encoder.
+        without: Features that are left out, because the heads that make them have learnt nothing.
+    """
     student.eval()
 
     def encode(images: Tensor) -> dict[str, Tensor]:
         output = student(images)
         attended = student.attention_feature(output.feature_map)
-        return {"gap": output.feature, "attention": attended, "embedding": output.embedding}
+        embeddings = dict(zip(embedding_names(len(output.embeddings)), output.embeddings, strict=True))
+        features = {"gap": output.feature, "attention": attended, **embeddings}
+        return {name: values for name, values in features.items() if name not in without}
 
     return encode
 

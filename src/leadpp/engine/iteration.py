@@ -11,9 +11,10 @@ from torch import Tensor
 
 from leadpp.data.views import finish_views
 from leadpp.engine.descent import Descent
+from leadpp.engine.lessons import Lessons
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.record import Figures
-from leadpp.engine.step import Lessons, Scores, StepPlan, remember, score_step
+from leadpp.engine.step import Scores, StepPlan, remember, score_step
 from leadpp.functional.objective import Objective, TermName, total
 from leadpp.models.learner import Learner
 from leadpp.models.outcome import StudentAverage
@@ -61,7 +62,7 @@ class Iteration:
         objective: What is minimised.
         order: The order of events.
         loop: How fast and how carefully.
-        lessons: Teacher and prototypes; None learns without.
+        lessons: Teachers and prototypes; None learns without.
 
     Attributes:
         descent: Moves the weights.

@@ -12,6 +12,7 @@ Corners = tuple[float, float, float, float]
 """Half-open x0, y0, x1, y1."""
 
 _QUALITY = 78
+_JPEG_QUALITY = 88
 _OVERLAY_RGB = (255, 122, 0)
 
 
@@ -68,6 +69,13 @@ def overlay(photo: Image.Image, indicator: torch.Tensor) -> Image.Image:
     dim = Image.blend(photo, photo.convert("L").convert("RGB"), 0.9).point(lambda level: level * 0.35)
     glow = Image.blend(photo, Image.new("RGB", photo.size, _OVERLAY_RGB), 0.2)
     return Image.composite(glow, dim, mask)
+
+
+def jpeg_uri(picture: Image.Image) -> str:
+    """Encode a picture as a JPEG data URI, which every program that takes pictures can read."""
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=_JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def data_uri(picture: Image.Image) -> str:

@@ -1,5 +1,6 @@
 """From a checkpoint back to the student that the training gives away, for evaluation."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,25 @@ def describe_student(student: Student, *, backbone: str) -> dict[str, Any]:
     return {
         "backbone": backbone,
         "embedding_dim": student.embedding_dim,
+        "further_dims": list(student.further_dims),
         "attention_channels": student.attention.conv.out_channels,
         "attention_scaling": student.attention_scaling,
         "batchnorm": student.batchnorm,
     }
+
+
+def names_classes(metadata: Mapping[str, Any]) -> bool:
+    """Tell from a checkpoint's metadata whether the student's embedding can be held against prototypes.
+
+    It can where the student learnt with them, here (``class_count``) or before it was imported (``names_classes``).
+    """
+    return bool(metadata.get("names_classes", metadata.get("class_count")))
+
+
+def unlearnt_features(metadata: Mapping[str, Any]) -> frozenset[str]:
+    """Return the features of an imported student whose heads came with no weights and were drawn at random."""
+    made_by = {"projector": "embedding", "attention": "attention"}
+    return frozenset(made_by[head] for head in metadata.get("drawn", ()))
 
 
 def load_student(path: Path, *, backbone: str | None = None) -> tuple[Student, dict[str, Any]]:
@@ -48,6 +64,7 @@ def load_student(path: Path, *, backbone: str | None = None) -> tuple[Student, d
         student = Student(
             create_backbone(backbone or metadata["backbone"], pretrained=False),
             embedding_dim=metadata["embedding_dim"],
+            further_dims=metadata.get("further_dims", ()),  # checkpoints from when there was one teacher do not say
             attention_channels=metadata["attention_channels"],
             attention_scaling=metadata["attention_scaling"],
             batchnorm=metadata["batchnorm"],

@@ -4,20 +4,16 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from leadpp.engine.lessons import Lesson, Lessons, hear
 from leadpp.functional.contrastive import info_nce
-from leadpp.functional.distillation import (
-    Distribution,
-    adaptive_weights,
-    kl_divergence,
-    normalized_entropy,
-    prototype_distribution,
-)
+from leadpp.functional.distillation import Distribution, adaptive_weights, kl_divergence
 from leadpp.functional.gradcam import alignment_loss, grad_cam
+from leadpp.functional.mixture import mix
 from leadpp.functional.objective import Comparison, LossTerms, Objective, QueueName, TermName, ViewName
 from leadpp.functional.structure import mix_neighbours, neighbour_distribution, structure_loss
 from leadpp.models.batchnorm import standing_for
@@ -25,14 +21,6 @@ from leadpp.models.learner import Learner
 from leadpp.models.student import StudentOutput, update_key
 
 Views = Mapping[ViewName, Tensor]
-
-
-class ImageTeacher(Protocol):
-    """What a step asks of the teacher."""
-
-    def encode_images(self, images: Tensor) -> Tensor:
-        """Return unit rows, (B, D), without gradient."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,20 +41,6 @@ class StepPlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lessons:
-    """The teacher's part: its frozen tower and the prototypes it compares pictures with."""
-
-    teacher: ImageTeacher
-    prototypes: Tensor
-    """Unit rows, shape (C, D)."""
-    remembered: Tensor | None = None
-    """What the teacher made of K views of each training photograph, shape (N, K, D), unit rows; it then is not asked in
-    training. Epoch e is taught by view e mod K: one fixed view, or draws that are replayed."""
-    offsets: Tensor | None = None
-    """What is taken from the teacher's logit of each class, its favourites, shape (C,); not from the student's."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
     """What one contrastive term compares."""
 
@@ -75,18 +49,6 @@ class Pair:
     """Positives, (B, D)."""
     negatives: Tensor
     """What the queue held when the term was scored, (K, D)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lesson:
-    """What the teacher made of a batch."""
-
-    embedding: Tensor
-    """(B, D), unit rows."""
-    distribution: Distribution
-    """Over the prototypes, (B, C)."""
-    entropy: Tensor
-    """How unsure the teacher is of each sample, (B,), from 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,9 +76,10 @@ class Scores:
     pending: Mapping[QueueName, Tensor]
     """Keys that have yet to join their queues."""
     lesson: Lesson | None
-    """None where the teacher has no say."""
-    answer: Distribution | None
-    """The student's distribution over the prototypes on the teacher's view; None where nothing is distilled."""
+    """None where the teachers have no say."""
+    answers: tuple[Distribution, ...]
+    """The student's distribution over the prototypes of each space on the teachers' view; none where nothing is
+    distilled."""
     alignment: Alignment | None
     """None where the alignment has no weight."""
 
@@ -158,19 +121,15 @@ class _Encoders:
         return feature
 
     def teach(self, lessons: Lessons, objective: Objective, *, samples: Tensor | None, epoch: int) -> Lesson:
-        """Ask the teacher what it makes of its view, or recall what it made of the photographs."""
-        with torch.no_grad():
-            if lessons.remembered is not None:
-                if samples is None:
-                    raise ValueError("the teacher's answers are remembered, so samples must say whose are wanted")
-                embedding = lessons.remembered[:, epoch % lessons.remembered.shape[1]][samples]
-            else:
-                with self._autocast():
-                    embedding = lessons.teacher.encode_images(self._views[objective.teacher_view()])
-            embedding = embedding.to(lessons.prototypes.dtype)
-            seen = _distribution(embedding, lessons, objective, offsets=lessons.offsets)
-            entropy = normalized_entropy(seen, form=objective.log_form)
-        return Lesson(embedding=embedding, distribution=seen, entropy=entropy)
+        """Ask the teachers what they make of their view, or recall what they made of the photographs."""
+        embeddings = []
+        for space in lessons.spaces:
+            embedding = space.recall(samples, epoch=epoch)
+            if embedding is None:
+                with torch.no_grad(), self._autocast():
+                    embedding = space.teacher.encode_images(self._views[objective.teacher_view()])
+            embeddings.append(embedding)
+        return hear(embeddings, lessons, objective)
 
     def _counted(self, view: ViewName, backbone: nn.Module) -> AbstractContextManager[None]:
         """Make one pass leave the statistics of as many as the reference makes for the contrastive terms."""
@@ -201,13 +160,13 @@ def score_step(
         views: The views that ``objective.views`` names, each (B, 3, S, S).
         objective: Which terms count, and how much.
         plan: The order of events.
-        lessons: Teacher and prototypes; without them w_c is 1 and nothing is distilled.
-        samples: Places of the photographs among those for training, (B,); needed where the teacher's answers are
+        lessons: Teachers and prototypes; without them w_c is 1 and nothing is distilled.
+        samples: Places of the photographs among those for training, (B,); needed where the teachers' answers are
             remembered.
         epoch: Pass over the photographs, from 0; decides which of the remembered answers is meant.
 
     Raises:
-        ValueError: The teacher's answers are remembered, and there are no samples.
+        ValueError: The teachers' answers are remembered, and there are no samples.
     """
     encode = _Encoders(learner, views, plan, objective)
     if plan.key_update == "step":
@@ -218,7 +177,8 @@ def score_step(
         for term, pair in pairs.items()
     }
 
-    lesson, answer = None, None
+    lesson: Lesson | None = None
+    answers: tuple[Distribution, ...] = ()
     contrast_weight = distill_weight = torch.ones(len(next(iter(views.values()))), device=learner.device)
     if lessons is not None and objective.asks_teacher():
         lesson = encode.teach(lessons, objective, samples=samples, epoch=epoch)
@@ -226,7 +186,7 @@ def score_step(
             lesson.entropy, contrast=objective.contrast_weighting, distill=objective.distill_weighting
         )
         if objective.uses("distillation"):
-            answer, losses["distillation"] = _distil(encode, objective, lessons=lessons, lesson=lesson)
+            answers, losses["distillation"] = _distil(encode, objective, lessons=lessons, lesson=lesson)
 
     alignment = None
     if objective.uses("alignment"):
@@ -243,13 +203,13 @@ def score_step(
             losses=losses,
             contrast_weight=contrast_weight,
             distill_weight=distill_weight,
-            classes=0 if lessons is None else len(lessons.prototypes),
+            classes=0 if lessons is None else lessons.classes,
         ),
         queries=encode.queries,
         pairs=pairs,
         pending=pending,
         lesson=lesson,
-        answer=answer,
+        answers=answers,
         alignment=alignment,
     )
 
@@ -291,27 +251,22 @@ def _contrast(
     return pairs, {name: key for name, key in keys.items() if name not in pushed}
 
 
-def _distribution(
-    embedding: Tensor, lessons: Lessons, objective: Objective, *, offsets: Tensor | None = None
-) -> Distribution:
-    return prototype_distribution(
-        embedding,
-        lessons.prototypes,
-        temperature=objective.distillation_temperature,
-        form=objective.log_form,
-        offsets=offsets,
-    )
-
-
 def _distil(
     encode: _Encoders, objective: Objective, *, lessons: Lessons, lesson: Lesson
-) -> tuple[Distribution, Tensor]:
-    """Return the student's answer on the teacher's view, and how far its answers are from the teacher's, (B,)."""
+) -> tuple[tuple[Distribution, ...], Tensor]:
+    """Return the student's answers on the teachers' view, and how far all its answers are from theirs, (B,).
+
+    In every space it is held to the same, their mixture, so that each projector learns what the other teachers know.
+    """
     answers = {
-        view: _distribution(encode.latest_query(view).embedding, lessons, objective) for view in objective.pupil_views()
+        view: [
+            space.distribution(embedding, objective)
+            for space, embedding in zip(lessons.spaces, encode.latest_query(view).embeddings, strict=True)
+        ]
+        for view in objective.pupil_views()
     }
-    divergences = [kl_divergence(lesson.distribution, one) for one in answers.values()]
-    return answers[objective.teacher_view()], torch.stack(divergences).mean(dim=0)
+    divergences = [kl_divergence(lesson.distribution, one) for spaces in answers.values() for one in spaces]
+    return tuple(answers[objective.teacher_view()]), torch.stack(divergences).mean(dim=0)
 
 
 def _compare_structure(encode: _Encoders, objective: Objective, *, lesson: Lesson | None, trust: Tensor) -> Tensor:
@@ -323,8 +278,8 @@ def _compare_structure(encode: _Encoders, objective: Objective, *, lesson: Lesso
         with torch.no_grad():
             target = neighbour_distribution(encode.first_feature(view), temperature=temperature)
             if lesson is not None and objective.structure_teacher > 0 and view == objective.teacher_view():
-                taught = neighbour_distribution(lesson.embedding, temperature=temperature)
-                target = mix_neighbours(target, taught, share=share)
+                taught = [neighbour_distribution(one, temperature=temperature) for one in lesson.embeddings]
+                target = mix_neighbours(target, mix(taught, lesson.hearing), share=share)
         kept.append(structure_loss(seen.feature, target, temperature=temperature))
     return torch.stack(kept).mean(dim=0)
 

@@ -11,11 +11,12 @@ from typing import Any, NoReturn, Protocol, get_args
 from torch import Tensor, nn
 
 from leadpp.engine.iteration import Iteration, Told
+from leadpp.engine.lessons import Lessons
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.record import EpochMeter, Figures, MetricsLog
 from leadpp.engine.runtime import Progress
 from leadpp.engine.saving import CheckpointWriter, Rhythm
-from leadpp.engine.step import Lessons, StepPlan
+from leadpp.engine.step import StepPlan
 from leadpp.engine.stopping import Stopped, StopRequest
 from leadpp.engine.waiting import MUCH, Reading, WaitMeter, advise
 from leadpp.errors import CheckpointError, LeadppError
@@ -27,7 +28,7 @@ from leadpp.models.outcome import blend_state, blend_student
 from leadpp.models.student import Student
 
 _IDENTITY = frozenset(
-    {"backbone", "embedding_dim", "attention_channels", "attention_scaling", "batchnorm"}
+    {"backbone", "embedding_dim", "further_dims", "attention_channels", "attention_scaling", "batchnorm"}
     | {"input_size", "augment", "batch_size", "seed", "fingerprint", "prototypes", "teacher", "teacher_view"}
 )
 """What must be the same for a training to go on, besides the objective; the rate and the number of epochs, for
@@ -36,6 +37,7 @@ _GROUPING = ("backbone_rate", "layer_decay", "head_warmup_epochs", "anchor", "av
 """Settings of the loop that decide which weights share a group of the optimizer, and what a checkpoint holds."""
 _SINCE: dict[str, Any] = {
     "augment": {},
+    "further_dims": [],
     "teacher_view": "augmented",
     "loss.structure": 0.0,
     "loss.structure_teacher": 0.0,
@@ -81,7 +83,7 @@ class Trainer:
         objective: What is minimised.
         order: The order of events in a step.
         loop: How long, how fast and how carefully.
-        lessons: Teacher and prototypes; None learns without.
+        lessons: Teachers and prototypes; None learns without.
         run: The run folder; ``checkpoints/`` and ``metrics.jsonl`` are written in it.
         metadata: What checkpoints say about the learner besides epoch and step.
         progress: Who is told.
@@ -134,6 +136,11 @@ class Trainer:
         checkpoint = read_newest_whole(self._folder, notify=self._progress.note)
         if checkpoint is None:
             return 0
+        if "imported" in checkpoint.metadata:
+            raise CheckpointError(
+                f"{checkpoint.path}: it was imported without the state of a training, so none can go on from it; begin "
+                "one in another run folder, with student.backbone local-dir: and the folder backbone beside checkpoints"
+            )
         for name, expected in self._identity().items():
             found = checkpoint.metadata.get(name, _SINCE.get(name))
             if found != expected:

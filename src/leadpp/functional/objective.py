@@ -72,7 +72,7 @@ class Objective:
     contrastive_temperature: float = 0.27
     """Divides the InfoNCE logits."""
     distillation_temperature: float = 0.02
-    """Divides the cosines with the prototypes."""
+    """Divides the cosines with the prototypes, of spaces that have no temperature of their own."""
     structure_temperature: float = 0.1
     """Divides the cosines within the batch."""
     structure_teacher: float = 0.0

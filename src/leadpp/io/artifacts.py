@@ -54,6 +54,19 @@ def make_folder(path: Path) -> Path:
 
 
 @contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses within the block into one line on ``path``.
+
+    Raises:
+        ArtifactError: The disk refused, with what to do about it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _write_error(path, error) from error
+
+
+@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path`` to write to; rename it over ``path`` at the end, or remove it on any failure.
 

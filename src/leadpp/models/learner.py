@@ -14,7 +14,8 @@ class Learner(nn.Module):
     """Query encoder, key encoder and the queues of keys of whole views and of object views.
 
     Args:
-        student: The query encoder; the key encoder begins as its copy.
+        student: The query encoder; the key encoder begins as its copy, with the projector of the first space alone,
+            because contrast compares in that.
         queues: Which of the queues are needed, ``global`` and ``object``.
         queue_size: K, negatives in each queue.
         generator: Draws the first negatives.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import open_clip
 from safetensors import SafetensorError
@@ -22,6 +22,7 @@ from leadpp.models.weights import HUB_PREFIX, fetch_hub_file
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_PREPROCESSING = ("mean", "std", "interpolation")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -34,6 +35,7 @@ class OpenClipParts:
     name: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    interpolation: Literal["bicubic", "bilinear"]
 
 
 def open_clip_parts(model: str, pretrained: str) -> OpenClipParts:
@@ -121,7 +123,7 @@ def _from_tag(model: str, pretrained: str) -> OpenClipParts:
         tag: Mapping[str, Any] = open_clip.get_pretrained_cfg(model, pretrained)
         path = _fetch_tag(tag, what=f"{model} ({pretrained})")
     elif Path(pretrained).is_file():
-        tag, path = {}, Path(pretrained)
+        tag, path = _common_to_tags(model, tags), Path(pretrained)
     else:
         raise WeightsError(
             f"{pretrained!r} is neither a file nor a tag of open_clip's {model}; {_closest(pretrained, tags)}"
@@ -134,9 +136,18 @@ def _from_tag(model: str, pretrained: str) -> OpenClipParts:
         settings={
             "pretrained": str(path),
             "force_quick_gelu": bool(tag.get("quick_gelu", False)),
-            "force_preprocess_cfg": {key: tag[key] for key in ("mean", "std") if key in tag},
+            "force_preprocess_cfg": {key: tag[key] for key in _PREPROCESSING if key in tag},
         },
     )
+
+
+def _common_to_tags(model: str, tags: list[str]) -> dict[str, Any]:
+    """Return what all weights that are known of a model are fed with, for a file whose origin nobody tells."""
+    known: list[Mapping[str, Any]] = [open_clip.get_pretrained_cfg(model, tag) for tag in tags]
+    first = known[0] if known else {}
+    return {
+        key: first[key] for key in _PREPROCESSING if key in first and all(one.get(key) == first[key] for one in known)
+    }
 
 
 def _fetch_tag(tag: Mapping[str, Any], *, what: str) -> Path:
@@ -175,7 +186,12 @@ def _build(
         ) from error
     preprocess: dict[str, Any] = open_clip.get_model_preprocess_cfg(clip)
     return OpenClipParts(
-        model=clip, tokenizer=pieces, name=name, mean=tuple(preprocess["mean"]), std=tuple(preprocess["std"])
+        model=clip,
+        tokenizer=pieces,
+        name=name,
+        mean=tuple(preprocess["mean"]),
+        std=tuple(preprocess["std"]),
+        interpolation="bilinear" if preprocess.get("interpolation") == "bilinear" else "bicubic",
     )
 
 

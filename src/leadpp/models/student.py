@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -23,8 +24,13 @@ class StudentOutput:
     """(B, F, H, W), single precision or better."""
     feature: Tensor
     """(B, F), the average of the map over its positions."""
-    embedding: Tensor
-    """(B, D), unit rows, in the space of the prototypes."""
+    embeddings: tuple[Tensor, ...]
+    """Unit rows, (B, D), in the space of each teacher's prototypes."""
+
+    @property
+    def embedding(self) -> Tensor:
+        """The first of them, which is contrasted too."""
+        return self.embeddings[0]
 
 
 class AttentionHead(nn.Module):
@@ -48,12 +54,16 @@ class AttentionHead(nn.Module):
 class Student(nn.Module):
     """Query encoder: backbone, average over positions, projector, unit length; beside it the attention head.
 
+    There is one projector a space: where several teachers teach, each has its own. The first embedding is the one that
+    is contrasted, and the only one that the key encoder follows.
+
     The backbone may run under autocast; projector and attention head keep full precision, because the gradients
     that Grad-CAM is made of would vanish in half precision.
 
     Args:
         backbone: Images to maps (B, F, H, W), with an attribute ``feature_dim`` that is F.
-        embedding_dim: D.
+        embedding_dim: D of the first space.
+        further_dims: D of each further space.
         attention_channels: Channels of the attention head's convolution; the reference has 32.
         attention_scaling: Min-max scaling of the attention map, per image or (reference) over the batch.
         batchnorm: ``eval`` keeps the backbone's BatchNorm at its stored statistics even in training.
@@ -65,6 +75,7 @@ class Student(nn.Module):
         backbone: nn.Module,
         *,
         embedding_dim: int,
+        further_dims: Sequence[int] = (),
         attention_channels: int = 32,
         attention_scaling: Scaling = "image",
         batchnorm: BatchNormMode = "train",
@@ -73,9 +84,10 @@ class Student(nn.Module):
         super().__init__()
         feature_dim = int(backbone.feature_dim)  # type: ignore[arg-type]  # a plain attribute, whatever nn.Module says
         self.backbone = backbone
-        self.embedding_dim = embedding_dim
+        self.embedding_dim, self.further_dims = embedding_dim, tuple(further_dims)
         self.projector = _projector(feature_dim, embedding_dim, generator)
         self.attention = AttentionHead(feature_dim, attention_channels, generator=generator)
+        self.further = nn.ModuleList(_projector(feature_dim, width, generator) for width in self.further_dims)
         self.attention_scaling: Scaling = attention_scaling
         self.batchnorm: BatchNormMode = batchnorm
         self.held = False
@@ -99,7 +111,8 @@ class Student(nn.Module):
             feature = feature_map.mean(dim=(2, 3))
             if self.held and torch.is_grad_enabled():
                 feature.requires_grad_()  # Grad-CAM differentiates by the feature, whether the backbone learns or not
-            return StudentOutput(feature_map, feature, F.normalize(self.projector(feature), dim=1))
+            projected = [projector(feature) for projector in (self.projector, *self.further)]
+            return StudentOutput(feature_map, feature, tuple(F.normalize(rows, dim=1) for rows in projected))
 
     def attention_map(self, feature_map: Tensor) -> Tensor:
         """Return where the student looks, scaled to [0, 1); (B, F, H, W) -> (B, H, W)."""

@@ -5,6 +5,7 @@ Shape letters: B batch, D embedding, H W rows and columns, N texts.
 
 import difflib
 import importlib
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +27,9 @@ _PREFIXES = ("local-dir:", "hf-hub:", "builtin:")
 class Teacher(Protocol):
     """What the method needs of a vision-language model; one of your own is named by ``teacher.factory``.
 
-    One that also has ``context_tokens`` and ``count_tokens(text)`` (see :class:`leadpp.text.encoding.TokenCounter`)
-    has its long texts split; one that has not is taken to read texts of any length.
+    One that also has ``context_tokens`` and ``count_tokens(text)`` (see :class:`leadpp.text.splitting.TokenCounter`)
+    has its long texts split; one that has not is taken to read texts of any length. One that also has a number
+    ``temperature`` is taken at that where ``loss.distillation_temperature`` is 0.
     """
 
     embedding_dim: int
@@ -54,6 +56,8 @@ class Teacher(Protocol):
         """Move its weights to a device."""
         ...
 
+
+Interpolation = Literal["bicubic", "bilinear"]
 
 _NEEDED = ("embedding_dim", "name", "encode_images", "encode_texts", "to")
 
@@ -107,11 +111,19 @@ def load_teachers(
         raise WeightsError(f"teacher.models names {twice!r} twice; each teacher has one space")
     if factory or not models:
         return (load_teacher(model=model, pretrained=pretrained, factory=factory, normalization=normalization),)
-    pairs = [_model_and_tag(name) for name in models]
+    pairs = [model_and_tag(name) for name in models]
     return tuple(load_teacher(model=name, pretrained=tag, normalization=normalization) for name, tag in pairs)
 
 
-def _model_and_tag(name: str) -> tuple[str, str]:
+def model_and_tag(name: str) -> tuple[str, str]:
+    """Divide what ``teacher.models`` calls a teacher into what :func:`load_teacher` calls model and pretrained.
+
+    >>> model_and_tag("ViT-B-16:openai"), model_and_tag("builtin:world-clip")
+    (('ViT-B-16', 'openai'), ('builtin:world-clip', ''))
+
+    Raises:
+        WeightsError: It has neither a tag nor a prefix.
+    """
     if name.startswith(_PREFIXES):
         return name, ""
     model, _, tag = name.partition(":")
@@ -131,13 +143,29 @@ class Tokenizer(Protocol):
 
 
 class OpenClipTeacher(nn.Module):
-    """Both towers of an open_clip model: frozen, in evaluation mode, fed with pixels and words as they are."""
+    """Both towers of an open_clip model: frozen, in evaluation mode, fed with pixels and words as they are.
+
+    Args:
+        clip: The model.
+        tokenizer: Of its text tower.
+        name: What reports and files call it.
+        mean: Of the pixels that it was trained with, by channel.
+        std: Likewise.
+        interpolation: How its pictures were brought to its size.
+    """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, clip: nn.Module, *, tokenizer: Tokenizer, name: str, mean: Sequence[float], std: Sequence[float]
+        self,
+        clip: nn.Module,
+        *,
+        tokenizer: Tokenizer,
+        name: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        interpolation: Interpolation = "bicubic",
     ) -> None:
         super().__init__()
         self.clip = clip.eval().requires_grad_(False)
@@ -147,9 +175,25 @@ class OpenClipTeacher(nn.Module):
         size = visual.image_size
         self.image_size: tuple[int, int] = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
         self.context_tokens = tokenizer.context_length
+        self.interpolation: Interpolation = interpolation
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.embedding_dim: int = self.encode_texts(["a"]).shape[1]
+
+    @property
+    def temperature(self) -> float | None:
+        """What divides its cosines by its own training, one over its logit scale; None where it has none."""
+        scale = getattr(self.clip, "logit_scale", None)
+        return None if scale is None else math.exp(-float(scale))
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What SigLIP adds to every logit, so that a sigmoid suits; None for other models.
+
+        It is the same for all classes and cancels in a softmax over them, so that nothing here asks for it.
+        """
+        bias = getattr(self.clip, "logit_bias", None)
+        return None if bias is None else float(bias)
 
     @property
     def image_tower(self) -> nn.Module:
@@ -170,7 +214,14 @@ class OpenClipTeacher(nn.Module):
 
         parts = open_clip_parts(model, pretrained)
         mean, std = (parts.mean, parts.std) if normalization == "own" else (IMAGENET_MEAN, IMAGENET_STD)
-        return cls(parts.model, tokenizer=parts.tokenizer, name=parts.name, mean=mean, std=std)
+        return cls(
+            parts.model,
+            tokenizer=parts.tokenizer,
+            name=parts.name,
+            mean=mean,
+            std=std,
+            interpolation=parts.interpolation,
+        )
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever is asked of the module around it."""
@@ -181,13 +232,14 @@ class OpenClipTeacher(nn.Module):
     def encode_images(self, images: Tensor) -> Tensor:
         """Embed pictures of any size, (B, 3, H, W) uint8 or float in [0, 1] -> unit rows (B, D).
 
-        Pictures are brought to the tower's size on the teacher's device (bicubic, antialiased, squeezed if they are
-        not square) and normalised with its statistics.
+        Pictures are brought to the tower's size on the teacher's device (by its own interpolation, antialiased) and
+        normalised with its statistics. Those that are not square are squeezed; of square ones, as the crops of this
+        package are, SigLIP's squeezing and CLIP's cropping to a square make the same.
         """
         pixels = images.to(self.mean.device)
         pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
         if pixels.shape[-2:] != self.image_size:
-            pixels = F.interpolate(pixels, size=self.image_size, mode="bicubic", antialias=True).clamp(0, 1)
+            pixels = F.interpolate(pixels, size=self.image_size, mode=self.interpolation, antialias=True).clamp(0, 1)
         clip: Any = self.clip
         return F.normalize(clip.encode_image((pixels - self.mean) / self.std).float(), dim=1)
 
@@ -206,6 +258,8 @@ class OpenClipTeacher(nn.Module):
         words: Any = self.tokenizer
         if hasattr(words, "encode"):
             return len(words.encode(text)) + 2
+        if getattr(words, "tokenizer_mode", "") == "clips":  # begin, end, and a mark of class in the last place
+            return len(words.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) + 3
         return len(words.tokenizer(getattr(words, "clean_fn", str)(text), verbose=False)["input_ids"])
 
 

@@ -2,6 +2,6 @@
 
 from leadpp.pipeline.demonstrating import demo
 from leadpp.pipeline.job import STAGES, Job, Texts
-from leadpp.pipeline.running import resolve_config, run
+from leadpp.pipeline.running import open_finished, resolve_config, run
 
-__all__ = ["STAGES", "Job", "Texts", "demo", "resolve_config", "run"]
+__all__ = ["STAGES", "Job", "Texts", "demo", "open_finished", "resolve_config", "run"]

@@ -18,6 +18,7 @@ from leadpp.data.index import ImageIndex
 from leadpp.functional.objective import Objective
 from leadpp.io.artifacts import file_digest
 from leadpp.models.builtin import LOCAL_PREFIX, local_name
+from leadpp.models.teacher import model_and_tag
 from leadpp.pipeline.job import BOXES, COMPARISON, PROTOTYPES, Job
 from leadpp.pipeline.memory import Memory
 
@@ -28,6 +29,9 @@ _WITHOUT_EFFECT = {
 }
 """Settings of a group that change no result."""
 
+
+_OUTSIDE_THE_REPORT = {"preset", "networks", "seed", "llm"}
+"""What makes no report another: names of settings, the seed, which every stage has, and who wrote the words."""
 
 _OF_TRAINING = {"teacher.view", "teacher.fit", "teacher.neighbours", "teacher.balance"}
 """Settings of the teacher that decide what is learnt from it, and not what it is."""
@@ -98,6 +102,7 @@ def _train(job: Job, index: ImageIndex) -> dict[str, object]:
 def _evaluate(job: Job, index: ImageIndex) -> dict[str, object]:
     checkpoints = [path for path in sorted((job.run / "checkpoints").glob("*")) if path.is_file()]
     inputs = [job.run / BOXES, job.run / PROTOTYPES, *checkpoints]
+    names = job.has_prototypes and job.config.teacher.use != "no"
     return {
         "data": [index.split_origin, index.digest()],
         "size": job.config.input.size,
@@ -105,12 +110,12 @@ def _evaluate(job: Job, index: ImageIndex) -> dict[str, object]:
         "weights": _network(job.config.student.backbone),
         "teacher": _teacher(job.config) if job.has_prototypes or job.config.teacher.use == "yes" else None,
         "inputs": {path.name: _file(path) for path in inputs},
-        "naming": None if index.labelled else job.config.loss.distillation_temperature,
+        "naming": [job.config.loss.distillation_temperature, job.config.name.fit_images] if names else None,
     }
 
 
 def _report(job: Job, index: ImageIndex) -> dict[str, object]:
-    groups = [item.name for item in dataclasses.fields(job.config) if item.name not in ("preset", "networks", "seed")]
+    groups = [item.name for item in dataclasses.fields(job.config) if item.name not in _OUTSIDE_THE_REPORT]
     stages = {name: stage["fingerprint"] for name, stage in Memory(job.run).stages.items() if name != "report"}
     known = {"data": index.digest(), "settings": _settings(job.config, *groups), "stages": stages}
     return known | ({"beside": _file(job.run / COMPARISON)} if (job.run / COMPARISON).exists() else {})
@@ -144,11 +149,17 @@ def _network(name: str) -> list[str | None]:
 
 
 def _teacher(config: Config) -> list[object]:
-    """Name the teacher by its words, the bytes of its weights, and the source of one's own factory."""
+    """Name each teacher by its words, the bytes of its weights, and the source of one's own factory."""
     settings = config.teacher
     if settings.factory:
         return [settings.factory, _source(settings.factory.partition(":")[0])]
-    return [_network(settings.model), settings.pretrained, _file(Path(settings.pretrained))]
+    if settings.models:
+        return [_open_clip(*model_and_tag(name)) for name in settings.models]
+    return _open_clip(settings.model, settings.pretrained)
+
+
+def _open_clip(model: str, pretrained: str) -> list[object]:
+    return [_network(model), pretrained, _file(Path(pretrained))]
 
 
 def _source(module: str) -> str | None:

@@ -100,6 +100,17 @@ def resolve_config(run: Path, *, settings: Mapping[str, Any], config: Path | Non
     return build_config(*layers, settings)
 
 
+def open_finished(run: Path, *, settings: Mapping[str, Any], config: Path | None = None) -> Config:
+    """Build the settings of a run that is there, as :func:`resolve_config` does.
+
+    Raises:
+        DataError: There is no such folder.
+    """
+    if not run.is_dir():
+        raise DataError(f"{run}: no such run folder; expected one that `leadpp run` has filled")
+    return resolve_config(run, settings=settings, config=config)
+
+
 def run_job(job: Job, stages: Sequence[str], *, headings: Sequence[str] = ()) -> dict[str, Any]:
     """Run stages as :func:`run` does, with settings that are ready.
 
@@ -168,7 +179,8 @@ def _with_remembered(job: Job) -> Job:
     for role, path in wanted.items():
         if not path.is_file():
             again = f"; this run was given it before: give --{role} again" if role in memory.inputs else ""
-            raise DataError(f"{path}: no such file; expected {role} there{again}")
+            found = "a folder" if path.is_dir() else "no such file"
+            raise DataError(f"{path}: {found}; expected {'a file of ' if path.is_dir() else ''}{role} there{again}")
     return job
 
 

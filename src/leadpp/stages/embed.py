@@ -1,9 +1,7 @@
 """Embed: features of photographs that nobody has labelled, their clusters, and names by the prototypes; no figures."""
 
-import csv
-import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from leadpp.config.tree import Config
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.views import EvalSet
+from leadpp.engine.answers import answer, choose_temperatures, embeddings_of, misfit
 from leadpp.engine.clusters import kmeans
 from leadpp.engine.encoders import (
     EMBEDDING,
@@ -25,16 +24,17 @@ from leadpp.engine.encoders import (
     possible_sets,
     student_encoder,
     teacher_encoder,
+    teacher_names,
 )
 from leadpp.engine.features import save_features, save_order
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
 from leadpp.errors import DataError
-from leadpp.functional.distillation import normalized_entropy, prototype_distribution
+from leadpp.functional.distillation import normalized_entropy
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import write_table, write_text
-from leadpp.io.sheets import guard_cell
-from leadpp.models.teacher import load_teacher
-from leadpp.text.prototypes import Prototypes, read_prototypes
+from leadpp.io.cells import plain, table_text
+from leadpp.models.teacher import load_teachers
+from leadpp.text.prototypes import Prototypes, read_spaces
 
 _MOST_CLUSTERS = 20
 
@@ -44,12 +44,13 @@ def embed(*, index: ImageIndex, run: Path, config: Config, progress: Progress | 
 
     Features are saved as ``embeddings/<encoder>-<feature>-<set>-<split>.npy`` in the order of
     ``embeddings/<split>.parquet``: those of the student of the newest checkpoint, and the teacher's where the run has
-    prototypes and ``teacher.use`` is not ``no``. ``photographs.csv`` (and ``photographs.parquet``) has one row a
-    photograph, in index order: ``path``, ``split``, and by the first set (whole photographs, if asked for) ``cluster``,
-    by spherical k-means on the student's average feature, numbered from 1, the largest first; with prototypes that have
-    names ``name_<encoder>`` (that of the nearest prototype) and ``score_<encoder>`` (its softmax probability at
-    ``loss.distillation_temperature``) for each encoder that learnt with prototypes; and with two prototypes or more
-    ``entropy_teacher``, from 0 (sure) to 1 (all alike).
+    prototypes and ``teacher.use`` is not ``no`` (with several, ``teacher_1`` and so on have theirs, and the student one
+    in the space of each). ``photographs.csv`` (and ``photographs.parquet``) has one row a photograph, in index order:
+    ``path``, ``split``, and by the first set (whole photographs, if asked for) ``cluster``, by spherical k-means on the
+    student's average feature, numbered from 1, the largest first; with prototypes that have names ``name_<who>`` (that
+    of the nearest prototype) and ``score_<who>`` (its softmax probability at ``loss.distillation_temperature``) for
+    student and teacher, if they learnt with prototypes; and with two prototypes or more ``entropy_teacher``, from 0
+    (sure) to 1 (all alike). With several teachers these are of the mixture of what is said in each space.
 
     Args:
         index: Photographs, with labels or without.
@@ -73,9 +74,11 @@ def embed(*, index: ImageIndex, run: Path, config: Config, progress: Progress | 
         "split": [record.split for record in job.records],
         "cluster": _clusters(job, features["student"]["gap"], count=count),
     }
-    for name, found in features.items():
-        if EMBEDDING in found and job.prototypes is not None:
-            columns |= _named(job, name, found[EMBEDDING], job.prototypes)
+    told = {"student": embeddings_of(features["student"]) if job.student.names_classes else ()}
+    told["teacher"] = tuple(features[name][EMBEDDING] for name in features if name.startswith("teacher"))
+    for who, embeddings in told.items():
+        if embeddings and job.spaces:
+            columns |= _named(job, who, embeddings)
     _write_photographs(run, columns)
     return {
         "images": len(job.records),
@@ -100,7 +103,8 @@ class _Job:
     sets: tuple[str, ...]
     crops_xyxy: Tensor | None
     student: Encoder
-    prototypes: Prototypes | None
+    spaces: tuple[Prototypes, ...]
+    """In the space of each teacher; none where nobody teaches."""
 
     def places(self) -> dict[str, list[int]]:
         """Places of the photographs of each split that has any."""
@@ -132,9 +136,9 @@ def _prepare(index: ImageIndex, run: Path, config: Config, progress: Progress) -
         sets=sets,
         crops_xyxy=crops,
         student=student,
-        prototypes=read_prototypes(path) if taught else None,
+        spaces=read_spaces(path) if taught else (),
     )
-    if job.prototypes is not None and job.prototypes.names is None:
+    if job.spaces and job.spaces[0].names is None:
         progress.note("the prototypes hold no class names, so photographs are not named; give them with --names")
     clear_embeddings(run / "embeddings")
     for split, places in job.places().items():
@@ -146,15 +150,17 @@ def _prepare(index: ImageIndex, run: Path, config: Config, progress: Progress) -
 
 def _encoders(job: _Job) -> Iterator[Encoder]:
     yield job.student
-    if job.prototypes is not None:
+    if job.spaces:
         settings = job.config.teacher
-        teacher = load_teacher(
+        teachers = load_teachers(
+            models=settings.models,
             model=settings.model,
             pretrained=settings.pretrained,
             factory=settings.factory,
             normalization=settings.normalization,
         )
-        yield teacher_encoder(teacher, device=job.device)
+        for teacher, name in zip(teachers, teacher_names(len(teachers)), strict=True):
+            yield teacher_encoder(teacher, device=job.device, name=name)
 
 
 def _all_features(job: _Job, encoder: Encoder) -> Mapping[str, Tensor]:
@@ -181,14 +187,14 @@ def _all_features(job: _Job, encoder: Encoder) -> Mapping[str, Tensor]:
             for split, places in job.places().items():
                 path = job.run / "embeddings" / f"{encoder.name}-{name}-{set_name}-{split}.npy"
                 save_features(path, values[places])
-        first = first or {name: v for name, v in features.items() if name != EMBEDDING or encoder.names_classes}
+        first = first or dict(features)
     return first
 
 
 def _cluster_count(job: _Job) -> tuple[int, str]:
     count = len(job.records)
-    if job.prototypes is not None:
-        wanted, why = len(job.prototypes.vectors), "one a prototype"
+    if job.spaces:
+        wanted, why = len(job.spaces[0].vectors), "one a prototype"
     else:
         wanted = max(2, min(_MOST_CLUSTERS, round(math.sqrt(count / 2))))
         why = f"the root of half the photographs, from 2 to {_MOST_CLUSTERS}"
@@ -209,21 +215,18 @@ def _clusters(job: _Job, features: Tensor, *, count: int) -> list[int]:
     return numbers
 
 
-def _named(job: _Job, encoder: str, embeddings: Tensor, prototypes: Prototypes) -> dict[str, list[Any]]:
-    if embeddings.shape[1] != prototypes.dim:
-        job.progress.note(
-            f"the {encoder}'s embedding is {embeddings.shape[1]} wide and the prototypes are {prototypes.dim}, so it "
-            "names nothing"
-        )
+def _named(job: _Job, who: str, embeddings: Sequence[Tensor]) -> dict[str, list[Any]]:
+    if differ := misfit(embeddings, job.spaces):
+        job.progress.note(f"the {who}'s {differ}, so it names nothing")
         return {}
-    temperature = job.config.loss.distillation_temperature
-    seen = prototype_distribution(embeddings, prototypes.vectors, temperature=temperature)
+    temperatures = choose_temperatures(job.spaces, chosen=job.config.loss.distillation_temperature)
+    seen = answer(embeddings, [space.vectors for space in job.spaces], temperatures=temperatures)
     columns: dict[str, list[Any]] = {}
-    if prototypes.names is not None:
+    if (names := job.spaces[0].names) is not None:
         scores, nearest = seen.probs.max(dim=1)
-        columns[f"name_{encoder}"] = [prototypes.names[place] for place in nearest.tolist()]
-        columns[f"score_{encoder}"] = scores.tolist()
-    if encoder == "teacher" and len(prototypes.vectors) > 1:
+        columns[f"name_{who}"] = [names[place] for place in nearest.tolist()]
+        columns[f"score_{who}"] = scores.tolist()
+    if who == "teacher" and len(job.spaces[0].vectors) > 1:
         columns["entropy_teacher"] = normalized_entropy(seen).clamp(0, 1).tolist()
     return columns
 
@@ -234,16 +237,5 @@ def _write_photographs(run: Path, columns: Mapping[str, list[Any]]) -> None:
     }
     table = pa.table({name: pa.array(values, types.get(name, pa.string())) for name, values in columns.items()})
     write_table(run / "photographs.parquet", table, kind="photographs")
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
-        writer.writerow([_cell(value) for value in row])
-    write_text(run / "photographs.csv", buffer.getvalue())
-
-
-def _cell(value: object) -> object:
-    """Names and paths come from outside, and a spreadsheet must not run them; the Parquet table has them bare."""
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    return guard_cell(value) if isinstance(value, str) else value
+    rows = ([plain(value) for value in row] for row in zip(*columns.values(), strict=True))
+    write_text(run / "photographs.csv", table_text(list(columns), rows))

@@ -1,6 +1,6 @@
 """Evaluate: features of the student, of the frozen network it began as and of the teacher, measured side by side."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from leadpp.config.tree import Config
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.views import EvalSet, ProbeSet, Samples
+from leadpp.engine.answers import answer, choose_temperatures, embeddings_of, misfit
 from leadpp.engine.encoders import (
     EMBEDDING,
     Encoder,
@@ -21,22 +22,27 @@ from leadpp.engine.encoders import (
     possible_sets,
     student_encoder,
     teacher_encoder,
+    teacher_names,
 )
-from leadpp.engine.features import FeatureBank, save_features, save_order
-from leadpp.engine.measures import MeasureSettings, evaluate_features, naming_accuracy
+from leadpp.engine.exam import Exam, examine_names
+from leadpp.engine.features import FeatureBank, load_features, save_features, save_order
+from leadpp.engine.measures import MeasureSettings, evaluate_features
 from leadpp.engine.probe import ProbeSettings
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
 from leadpp.errors import DataError
+from leadpp.functional.metrics import top_k_accuracy
 from leadpp.io.artifacts import write_json
-from leadpp.models.teacher import load_teacher
+from leadpp.models.teacher import load_teachers
 from leadpp.text.names import match_names
-from leadpp.text.prototypes import read_prototypes
+from leadpp.text.prototypes import Prototypes, read_spaces
 
 _SPLITS = ("train", "test")
+_ANSWER = "answer"
 _FEATURE_WORDS = {
     "gap": "average of the feature map",
     "attention": "average of the feature map under the attention, unit length",
     EMBEDDING: "unit vector in the space of the prototypes",
+    _ANSWER: "mixture of the teachers' answers, each in its own space",
 }
 
 
@@ -56,24 +62,33 @@ def evaluate(*, index: ImageIndex, run: Path, config: Config, progress: Progress
     Returns:
         One object per encoder, feature and set, the student's first: ``encoder``, ``feature``, ``set``, the figures of
         :func:`~leadpp.engine.measures.evaluate_features`, ``naming_student`` and ``naming_teacher`` where class
-        prototypes are known and the network learnt with them, ``counts`` and ``protocol``.
+        prototypes are known and the network learnt with them, ``counts`` and ``protocol``; where prototypes have names
+        also the figures of :func:`~leadpp.engine.naming.naming_figures`. Several teachers have rows each (``teacher_1``
+        and so on), and ``naming_teacher`` is what they name together, in a row of its own too. What a page shows of the
+        names besides, and which knowledge went into them, is in the file alone, under ``names``.
 
     Raises:
         DataError: There are no labels, no test or training photographs, one class, or nothing to evaluate.
         LeadppError: Anything else that the user can mend.
     """
     job = _prepare(index, run, config, progress or SilentProgress())
-    rows = [row for encoder in _encoders(job) for row in _encoder_rows(job, encoder)]
+    rows: list[dict[str, Any]] = []
+    seen: list[Encoder] = []
+    for encoder in _encoders(job):
+        rows += _encoder_rows(job, encoder)
+        seen.append(encoder)
     if not rows:
         raise DataError(
             f"{run}: nothing to evaluate: evaluate.encoders names {', '.join(config.evaluate.encoders)}, and the run "
             "has none of them; run train first, or add frozen"
         )
+    rows += _together(job, rows)
     by_teacher = {row["set"]: row["naming_teacher"] for row in rows if "naming_teacher" in row}
     for row in rows:
         if row["encoder"] == "student" and row["set"] in by_teacher:
             row["naming_teacher"] = by_teacher[row["set"]]
-    write_json(run / "evaluation.json", {"rows": rows}, kind="evaluation")
+    names = _examine_names(job, rows, seen)
+    write_json(run / "evaluation.json", {"rows": rows, **({"names": names} if names else {})}, kind="evaluation")
     return rows
 
 
@@ -97,7 +112,8 @@ class _Job:
     device: torch.device
     parts: Mapping[str, _Part]
     sets: tuple[str, ...]
-    prototypes: Tensor | None
+    spaces: tuple[Prototypes, ...]
+    """Prototypes of the classes in the space of each teacher; none where they are not known."""
 
 
 def _prepare(index: ImageIndex, run: Path, config: Config, progress: Progress) -> _Job:
@@ -120,7 +136,7 @@ def _prepare(index: ImageIndex, run: Path, config: Config, progress: Progress) -
         device=pick_device(config.train.device),
         parts=parts,
         sets=sets,
-        prototypes=_class_prototypes(index, run, config, progress),
+        spaces=_class_prototypes(index, run, config, progress),
     )
 
 
@@ -148,51 +164,52 @@ def _labelled(index: ImageIndex, progress: Progress) -> dict[str, tuple[ImageRec
     return known
 
 
-def _class_prototypes(index: ImageIndex, run: Path, config: Config, progress: Progress) -> Tensor | None:
-    """Prototypes in the order of the classes, or None where it cannot be known which is whose."""
+def _class_prototypes(index: ImageIndex, run: Path, config: Config, progress: Progress) -> tuple[Prototypes, ...]:
+    """Prototypes in the order of the classes, or none where it cannot be known which is whose."""
     path = run / "prototypes.safetensors"
     if config.teacher.use == "no" or config.text.match == "free" or not path.exists():
-        return None
-    prototypes = read_prototypes(path)
-    if prototypes.names is None:
+        return ()
+    spaces = read_spaces(path)
+    if spaces[0].names is None:
         progress.note("the prototypes hold no class names, so naming is not measured; give them with --names")
-        return None
-    order = match_names(prototypes.names, index.classes, mode=config.text.match)
-    return prototypes.ordered(order).vectors
+        return ()
+    order = match_names(spaces[0].names, index.classes, mode=config.text.match)
+    return tuple(space.ordered(order) for space in spaces)
 
 
 def _encoders(job: _Job) -> Iterator[Encoder]:
     """Load one network at a time, the student first."""
-    makers = {"student": _student, "frozen": _frozen, "teacher": _teacher}
+    makers = {"student": _student, "frozen": _frozen, "teacher": _teachers}
     for name, make in makers.items():
         if name in job.config.evaluate.encoders:
-            encoder = make(job)
-            if encoder is not None:
-                yield encoder
+            yield from make(job)
 
 
-def _student(job: _Job) -> Encoder | None:
+def _student(job: _Job) -> Iterator[Encoder]:
     encoder = student_encoder(job.run, backbone=job.config.student.backbone, device=job.device)
     if encoder is None:
         job.progress.note("no checkpoint in the run, so there are no rows of the student; run train first")
-    return encoder
+        return
+    yield encoder
 
 
-def _frozen(job: _Job) -> Encoder:
-    return frozen_encoder(job.config.student.backbone, device=job.device)
+def _frozen(job: _Job) -> Iterator[Encoder]:
+    yield frozen_encoder(job.config.student.backbone, device=job.device)
 
 
-def _teacher(job: _Job) -> Encoder | None:
+def _teachers(job: _Job) -> Iterator[Encoder]:
     settings = job.config.teacher
     if settings.use == "no" or (settings.use == "auto" and not (job.run / "prototypes.safetensors").exists()):
-        return None
-    teacher = load_teacher(
+        return
+    teachers = load_teachers(
+        models=settings.models,
         model=settings.model,
         pretrained=settings.pretrained,
         factory=settings.factory,
         normalization=settings.normalization,
     )
-    return teacher_encoder(teacher, device=job.device)
+    for teacher, name in zip(teachers, teacher_names(len(teachers)), strict=True):
+        yield teacher_encoder(teacher, device=job.device, name=name)
 
 
 def _encoder_rows(job: _Job, encoder: Encoder) -> Iterator[dict[str, Any]]:
@@ -209,7 +226,7 @@ def _set_rows(job: _Job, encoder: Encoder, *, set_name: str) -> list[dict[str, A
         _view_features(job, encoder, set_name=set_name, view=view)
         for view in range(min(settings.probe_views, settings.probe_epochs))
     ]
-    naming = _naming(job, encoder, fixed["test"].get(EMBEDDING))
+    naming = _naming(job, encoder, fixed["test"])
     rows = []
     for feature in encoder.measured:
         job.progress.note(f"measuring {encoder.name} {feature} on {set_name}")
@@ -222,7 +239,8 @@ def _set_rows(job: _Job, encoder: Encoder, *, set_name: str) -> list[dict[str, A
             train_views=[features.pop(feature) for features in views],
             settings=_measure_settings(job),
         )
-        protocol = _protocol(job, encoder, feature=feature, set_name=set_name) | found.pop("protocol")
+        protocol = _protocol(job, encoder.title, feature=feature, set_name=set_name)
+        protocol |= {**encoder.facts, **found.pop("protocol")}
         counts = found.pop("counts") | {"test_also_in_train": len(job.index.leaked)}
         row = {"encoder": encoder.name, "feature": feature, "set": set_name, **found, **naming}
         rows.append({**row, "counts": counts, "protocol": protocol})
@@ -273,17 +291,69 @@ def _extract(job: _Job, encoder: Encoder, samples: Samples, *, what: str) -> dic
     )
 
 
-def _naming(job: _Job, encoder: Encoder, embeddings: Tensor | None) -> dict[str, float]:
-    if job.prototypes is None or embeddings is None or not encoder.names_classes:
+def _naming(job: _Job, encoder: Encoder, features: Mapping[str, Tensor]) -> dict[str, float]:
+    """Measure naming: by the student's answers in all spaces together, and by each teacher's in its own."""
+    embeddings = embeddings_of(features)
+    if not (job.spaces and embeddings and encoder.names_classes):
         return {}
-    if embeddings.shape[1] != job.prototypes.shape[1]:
-        job.progress.note(
-            f"the {encoder.name}'s embedding is {embeddings.shape[1]} wide and the prototypes are "
-            f"{job.prototypes.shape[1]}, so its naming is not measured"
-        )
+    own = dict(zip(teacher_names(len(job.spaces)), job.spaces, strict=True)).get(encoder.name)
+    spaces = job.spaces if own is None else (own,)
+    if differ := misfit(embeddings, spaces):
+        job.progress.note(f"the {encoder.name}'s {differ}, so its naming is not measured")
         return {}
-    accuracy = naming_accuracy(embeddings, job.prototypes, job.parts["test"].labels)
-    return {f"naming_{encoder.name}": accuracy}
+    return {f"naming_{encoder.name}": _naming_accuracy(job, embeddings, spaces)}
+
+
+def _naming_accuracy(job: _Job, embeddings: Sequence[Tensor], spaces: Sequence[Prototypes]) -> float:
+    temperatures = choose_temperatures(spaces, chosen=job.config.loss.distillation_temperature)
+    seen = answer(embeddings, [space.vectors for space in spaces], temperatures=temperatures)
+    return top_k_accuracy(seen.log_probs, job.parts["test"].labels, k=1)
+
+
+def _together(job: _Job, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Measure what several teachers name together, on each set on which all of them can name."""
+    names = teacher_names(len(job.spaces))
+    known = {(row["encoder"], row["set"]) for row in rows if f"naming_{row['encoder']}" in row}
+    for set_name in job.sets:
+        if len(names) > 1 and known.issuperset((name, set_name) for name in names):
+            files = [job.run / "embeddings" / f"{name}-{EMBEDDING}-{set_name}-test.npy" for name in names]
+            accuracy = _naming_accuracy(job, [load_features(path) for path in files], job.spaces)
+            title = ", ".join(space.model for space in job.spaces)
+            yield {
+                "encoder": "teacher",
+                "feature": _ANSWER,
+                "set": set_name,
+                "naming_teacher": accuracy,
+                "counts": {"test": len(job.parts["test"].labels)},
+                "protocol": _protocol(job, title, feature=_ANSWER, set_name=set_name),
+            }
+
+
+def _examine_names(job: _Job, rows: list[dict[str, Any]], encoders: Sequence[Encoder]) -> dict[str, Any]:
+    """Measure the names that student and teachers give; nothing where the prototypes have none."""
+    path, config = job.run / "prototypes.safetensors", job.config
+    spaces = read_spaces(path) if config.teacher.use != "no" and path.exists() else ()
+    teachers = [encoder.teacher for encoder in encoders if encoder.teacher is not None]
+    teachers = teachers if len(teachers) == len(spaces) else []  # others than those that the prototypes are of
+    student = any(encoder.name == "student" and encoder.names_classes for encoder in encoders)
+    if not spaces or spaces[0].names is None or not (student or teachers):
+        return {}
+    exam = Exam(
+        run=job.run,
+        namers=[*(["student"] if student else []), *(["teacher"] if teachers else [])],
+        teachers=teachers,
+        sets=job.sets,
+        labels=job.parts["test"].labels,
+        classes=job.index.classes,
+        spaces=spaces,
+        match=config.text.match,
+        template=config.text.templates[0],
+        usual=choose_temperatures(spaces, chosen=config.loss.distillation_temperature),
+        fit_images=config.name.fit_images,
+        seed=config.seed,
+        view=(config.input.size, config.evaluate.view),
+    )
+    return examine_names(exam, rows)
 
 
 def _measure_settings(job: _Job) -> MeasureSettings:
@@ -303,7 +373,7 @@ def _measure_settings(job: _Job) -> MeasureSettings:
     )
 
 
-def _protocol(job: _Job, encoder: Encoder, *, feature: str, set_name: str) -> dict[str, Any]:
+def _protocol(job: _Job, title: str, *, feature: str, set_name: str) -> dict[str, Any]:
     config = job.config
     seen = "whole photographs" if set_name == "whole" else "crop boxes of boxes.parquet"
     return {
@@ -312,7 +382,6 @@ def _protocol(job: _Job, encoder: Encoder, *, feature: str, set_name: str) -> di
         "set": seen,
         "view": config.evaluate.view,
         "size": config.input.size,
-        "encoder": encoder.title,
+        "encoder": title,
         "feature": _FEATURE_WORDS[feature],
-        **encoder.facts,
     }

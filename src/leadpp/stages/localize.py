@@ -17,12 +17,20 @@ from leadpp.config.tree import Config, LocalizeConfig
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.materialize import target_paths
-from leadpp.data.views import EvalSet, eval_loader, read_photograph
+from leadpp.data.views import read_photograph
 from leadpp.engine.corloc import measure_boxes
+from leadpp.engine.locating import (
+    BoxReader,
+    FoundBoxes,
+    Indicators,
+    ObjectBoxes,
+    computed_indicators,
+    gather_boxes,
+    located,
+)
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
 from leadpp.errors import DataError
-from leadpp.functional.boxes import CropPolicy, policy_boxes
-from leadpp.functional.part import ObjectBox
+from leadpp.functional.boxes import CropPolicy
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import replacing, write_table, write_tensors
 from leadpp.io.kept import KeptMaps
@@ -34,33 +42,12 @@ BOXES_NAME = "boxes.parquet"
 INDICATORS_NAME = "indicators.safetensors"
 
 _SAMPLES = 24
-_FEW = 16
-"""Up to so many photographs are read in this process: others would take longer to start."""
-_SIDE = 448
-_PICTURES = 64
-"""Pictures of that side which an accelerator is given at once; smaller ones by as many more as they are smaller."""
 _KEEP_FROM = 0.1
 """Share of all photographs from which on the feature maps of the fit are worth keeping."""
 _POLICIES: dict[str, CropPolicy] = {"cars": "car", "aircraft": "aircraft"}
 _SIDES = ("x0", "y0", "x1", "y1")
 _JPEG_QUALITY = 95
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
-
-_Indicators = tuple[Tensor, Sequence[ImageRecord]]
-"""Indicator maps (B, h, w) on the device, and their photographs."""
-_Boxes = tuple[ObjectBox, ObjectBox]
-"""The rectangle of the part, and the box that crops are made from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """What was found in all photographs of an index, in index order."""
-
-    object_xyxy: Tensor
-    crop_xyxy: Tensor
-    score: tuple[float, ...]
-    area_frac: tuple[float, ...]
-    fallback: tuple[bool, ...]
 
 
 def localize(
@@ -95,7 +82,7 @@ def localize(
     records = index.usable()
     if not records:
         raise DataError(f"{index.root}: no photograph that can be read; nothing to localize")
-    reader = _Reader(
+    reader = BoxReader(
         root=index.root,
         asked=settings.batch_size,
         workers=worker_count(config.input.workers),
@@ -161,31 +148,6 @@ def write_crops(*, index: ImageIndex, run: Path, out: Path, progress: Progress |
     return {"out": str(out), "crops": len(records)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Reader:
-    """Reads squeezed pictures on to the device."""
-
-    root: Path
-    asked: int
-    workers: int
-    device: torch.device
-
-    def batch_size(self, size: int) -> int:
-        """Return how many pictures of a size go through the network together."""
-        # One for each thread of a processor is enough to keep it busy: more cost memory, and cache misses.
-        pictures = max(2, torch.get_num_threads()) if self.device.type == "cpu" else _PICTURES
-        return self.asked or max(1, pictures * _SIDE**2 // size**2)
-
-    def batches(self, records: Sequence[ImageRecord], *, size: int) -> Iterator[tuple[Tensor, list[ImageRecord]]]:
-        """Yield pictures, uint8 (B, 3, size, size), and their records, in order."""
-        samples = EvalSet(records, root=self.root, size=size, fit="squeeze")
-        workers = self.workers if len(records) > _FEW else 0
-        pin = self.device.type == "cuda"
-        for batch in eval_loader(samples, batch_size=self.batch_size(size), workers=workers, pin_memory=pin):
-            images = batch["image"].to(self.device, non_blocking=pin)
-            yield images, [records[place] for place in batch["index"].tolist()]
-
-
 def _settings(settings: LocalizeConfig) -> LocalizerSettings:
     return LocalizerSettings(
         **{item.name: getattr(settings, item.name) for item in dataclasses.fields(LocalizerSettings)}
@@ -193,7 +155,7 @@ def _settings(settings: LocalizeConfig) -> LocalizerSettings:
 
 
 def _fit(
-    localizer: Localizer, sample: Sequence[ImageRecord], reader: _Reader, kept: KeptMaps | None, progress: Progress
+    localizer: Localizer, sample: Sequence[ImageRecord], reader: BoxReader, kept: KeptMaps | None, progress: Progress
 ) -> None:
     total = math.ceil(len(sample) / reader.batch_size(localizer.fit_size))
     batches = progress.track(
@@ -218,68 +180,37 @@ class _Remembered:
 def _apply(
     localizer: Localizer,
     records: Sequence[ImageRecord],
-    reader: _Reader,
+    reader: BoxReader,
     again: _Remembered,
     *,
     policy: CropPolicy,
     sampled: Sequence[int],
     progress: Progress,
-) -> tuple[_Found, Tensor]:
+) -> tuple[FoundBoxes, Tensor]:
     """Locate every object; also return the indicator maps of the sampled places, float16 (N, h, w)."""
     known = {record.path for record in again.records}
     others = [record for record in records if record.path not in known]
     size = reader.batch_size(localizer.settings.size)
     total = math.ceil(len(known) / size) + math.ceil(len(others) / size)
-    indicators = chain(_remembered(localizer, again, reader.device), _computed(localizer, others, reader))
+    indicators = chain(_remembered(localizer, again, reader.device), computed_indicators(localizer, others, reader))
     tracked = progress.track(indicators, total=total, what="finding objects", unit="batches")
     wanted = {records[place].path for place in sampled}
-    boxes: dict[str, _Boxes] = {}
+    boxes: dict[str, ObjectBoxes] = {}
     maps: dict[str, Tensor] = {}
-    for record, location in _located(localizer, tracked):
+    for record, location in located(localizer, tracked):
         if record.path in wanted:
             maps[record.path] = _scaled_map(location)
         boxes[record.path] = (location.part, location.chosen)
-    found = _gather([boxes[record.path] for record in records], records, policy=policy)
+    found = gather_boxes([boxes[record.path] for record in records], records, policy=policy)
     return found, torch.stack([maps[records[place].path] for place in sampled])
 
 
-def _remembered(localizer: Localizer, again: _Remembered, device: torch.device) -> Iterator[_Indicators]:
+def _remembered(localizer: Localizer, again: _Remembered, device: torch.device) -> Iterator[Indicators]:
     place = 0
     for stages in again.maps.batches() if again.maps else ():
         indicators = localizer.project([each.to(device) for each in stages])
         yield indicators, again.records[place : place + len(indicators)]
         place += len(indicators)
-
-
-def _computed(localizer: Localizer, records: Sequence[ImageRecord], reader: _Reader) -> Iterator[_Indicators]:
-    for images, some in reader.batches(records, size=localizer.settings.size) if records else ():
-        yield localizer.indicators(images), some
-
-
-def _located(localizer: Localizer, batches: Iterator[_Indicators]) -> Iterator[tuple[ImageRecord, Location]]:
-    """Find the boxes of a batch while the device is at work on the next one."""
-    batch = next(batches, None)
-    while batch is not None:
-        indicators, some = batch[0].cpu(), batch[1]
-        batch = next(batches, None)
-        sizes = {"widths_px": [r.width_px for r in some], "heights_px": [r.height_px for r in some]}
-        yield from zip(some, localizer.locate(indicators, **sizes), strict=True)
-
-
-def _gather(boxes: Sequence[_Boxes], records: Sequence[ImageRecord], *, policy: CropPolicy) -> _Found:
-    chosen = [each for _, each in boxes]
-    return _Found(
-        object_xyxy=torch.tensor([part.box_xyxy for part, _ in boxes]),
-        crop_xyxy=policy_boxes(
-            torch.tensor([box.box_xyxy for box in chosen]),
-            policy=policy,
-            height_px=torch.tensor([record.height_px for record in records]),
-            width_px=torch.tensor([record.width_px for record in records]),
-        ),
-        score=tuple(box.score for box in chosen),
-        area_frac=tuple(box.area_frac for box in chosen),
-        fallback=tuple(box.fallback for box in chosen),
-    )
 
 
 def fit_records(index: ImageIndex, settings: LocalizeConfig, *, seed: int) -> tuple[ImageRecord, ...]:
@@ -302,7 +233,7 @@ def _scaled_map(location: Location) -> Tensor:
     return (values / values.abs().max().clamp(min=torch.finfo(torch.float32).tiny)).half()
 
 
-def _write_boxes(path: Path, records: Sequence[ImageRecord], found: _Found, *, policy: CropPolicy) -> None:
+def _write_boxes(path: Path, records: Sequence[ImageRecord], found: FoundBoxes, *, policy: CropPolicy) -> None:
     columns: dict[str, Any] = {"path": pa.array([record.path for record in records], pa.string())}
     for part, boxes in (("object", found.object_xyxy), ("crop", found.crop_xyxy)):
         for place, side in enumerate(_SIDES):

@@ -18,8 +18,9 @@ from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.replay import ReplayedSet
 from leadpp.data.transforms import training_recipe
 from leadpp.data.views import EvalSet, ViewSet, eval_loader, train_loader
+from leadpp.engine.answers import choose_temperatures
 from leadpp.engine.compiling import compile_networks, eagerly
-from leadpp.engine.lessons import Consensus, remember_answers
+from leadpp.engine.lessons import Consensus, Lessons, Space, remember_answers
 from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.restore import describe_student
@@ -31,7 +32,7 @@ from leadpp.engine.runtime import (
     pick_precision,
     worker_count,
 )
-from leadpp.engine.step import Lessons, StepPlan
+from leadpp.engine.step import StepPlan
 from leadpp.engine.trainer import Monitor, OtherTrainingError, Trainer
 from leadpp.engine.waiting import Reading
 from leadpp.errors import ConfigError, LeadppError, TextError
@@ -40,8 +41,8 @@ from leadpp.functional.randomness import generator_for
 from leadpp.models.backbone import create_backbone
 from leadpp.models.learner import Learner
 from leadpp.models.student import Student
-from leadpp.models.teacher import load_teacher
-from leadpp.text.prototypes import Prototypes, read_prototypes
+from leadpp.models.teacher import load_teachers
+from leadpp.text.prototypes import Prototypes, read_spaces
 
 _WIDTH_WITHOUT_TEACHER = 512
 _LARGEST_QUEUE = 65_536
@@ -76,8 +77,8 @@ def train(
     progress = progress or SilentProgress()
     device = pick_device(config.train.device)
     objective = _objective(config.loss)
-    prototypes = _prototypes(run, config, objective, progress)
-    views = objective.views(taught=prototypes is not None)
+    taught = _spaces(run, config, objective, progress)
+    views = objective.views(taught=bool(taught))
     if not views:
         raise ConfigError(
             "no term of the loss has weight (without a teacher nothing is distilled); raise one of loss.*"
@@ -91,12 +92,12 @@ def train(
         pin_memory=device.type == "cuda",
     )
     lessons = None
-    if prototypes is not None:
-        lessons = _lessons(prototypes, config, device)
+    if taught:
+        lessons = _lessons(taught, config, device)
         if config.teacher.view != "augmented":
             asked = _asked_views(samples, objective, index=index, run=run, config=config)
             lessons = _remember(lessons, asked, config=config, device=device, progress=progress)
-    learner = _learner(config, objective, prototypes, photographs=len(records)).to(device)
+    learner = _learner(config, objective, taught, photographs=len(records)).to(device)
     monitor: Monitor | None = _monitor(records, index=index, config=config, device=device)
     if config.checkpoint.best and monitor is None:
         raise ConfigError(
@@ -113,7 +114,7 @@ def train(
         loop=_loop(config, device),
         lessons=lessons,
         run=run,
-        metadata=_metadata(learner.student, config, records, prototypes),
+        metadata=_metadata(learner.student, config, records, taught),
         progress=progress,
         monitor=monitor,
         reading=_reading(config.input, device),
@@ -189,38 +190,48 @@ def _go_on(trainer: Trainer, *, epochs: int, anew_if_other: bool, progress: Prog
         )
 
 
-def _prototypes(run: Path, config: Config, objective: Objective, progress: Progress) -> Prototypes | None:
-    """Read what the teacher compares pictures with, or None where the student learns without a teacher."""
+def _spaces(run: Path, config: Config, objective: Objective, progress: Progress) -> tuple[Prototypes, ...]:
+    """Read what each teacher compares pictures with; nothing where the student learns without a teacher."""
     path = run / "prototypes.safetensors"
     if config.teacher.use == "no" or not objective.asks_teacher():
-        return None
+        return ()
     if config.teacher.use == "auto" and not path.exists():
         progress.note("no prototypes in the run, so the student learns without a teacher (w_c = 1, no distillation)")
-        return None
+        return ()
     if not path.exists():
         raise TextError(f"{path}: no such file, but teacher.use is yes; give names, descriptions or prototypes")
-    prototypes = read_prototypes(path)
-    if len(prototypes.vectors) < 2:
+    spaces = read_spaces(path)
+    if len(spaces[0].vectors) < 2:
         raise TextError(f"{path}: one class only, but the teacher's doubt needs at least 2; set teacher.use to no")
-    if config.student.embedding_dim not in (0, prototypes.dim):
+    if config.student.embedding_dim not in (0, spaces[0].dim):
         raise ConfigError(
-            f"student.embedding_dim is {config.student.embedding_dim}, but the prototypes are {prototypes.dim} wide; "
+            f"student.embedding_dim is {config.student.embedding_dim}, but the prototypes are {spaces[0].dim} wide; "
             "leave it at 0, which takes their width"
         )
-    return prototypes
+    return spaces
 
 
-def _lessons(prototypes: Prototypes, config: Config, device: torch.device) -> Lessons:
+def _lessons(taught: tuple[Prototypes, ...], config: Config, device: torch.device) -> Lessons:
     settings = config.teacher
-    teacher = load_teacher(
+    teachers = load_teachers(
+        models=settings.models,
         model=settings.model,
         pretrained=settings.pretrained,
         factory=settings.factory,
         normalization=settings.normalization,
     )
-    prototypes.check_width(teacher.embedding_dim, of=f"the teacher {teacher.name}")
-    teacher.to(device)
-    return Lessons(teacher=teacher, prototypes=prototypes.vectors.to(device))
+    if len(teachers) != len(taught):
+        raise TextError(
+            f"the prototypes are in the spaces of {len(taught)} teachers, but there are {len(teachers)} to learn from; "
+            "make the prototypes with the teachers that are used"
+        )
+    temperatures = choose_temperatures(taught, chosen=config.loss.distillation_temperature)
+    spaces = []
+    for teacher, prototypes, temperature in zip(teachers, taught, temperatures, strict=True):
+        prototypes.check_width(teacher.embedding_dim, of=f"the teacher {teacher.name}")
+        teacher.to(device)
+        spaces.append(Space(teacher=teacher, prototypes=prototypes.vectors.to(device), temperature=temperature))
+    return Lessons(tuple(spaces))
 
 
 def _asked_views(
@@ -247,7 +258,12 @@ def _remember(
     loader = eval_loader(samples, batch_size=config.evaluate.batch_size, workers=worker_count(config.input.workers))
     return remember_answers(
         lessons,
-        progress.track(loader, total=len(samples), what="ask the teacher", size=lambda batch: len(batch["index"])),
+        progress.track(
+            loader,
+            total=len(samples),
+            what="ask the teacher" if len(lessons.spaces) == 1 else "ask the teachers",
+            size=lambda batch: len(batch["index"]),
+        ),
         device=device,
         consensus=alone if draws else Consensus(neighbours=config.teacher.neighbours, balance=config.teacher.balance),
         temperature=config.loss.distillation_temperature,
@@ -255,11 +271,12 @@ def _remember(
     )
 
 
-def _learner(config: Config, objective: Objective, prototypes: Prototypes | None, *, photographs: int) -> Learner:
-    width = config.student.embedding_dim or (prototypes.dim if prototypes else _WIDTH_WITHOUT_TEACHER)
+def _learner(config: Config, objective: Objective, taught: tuple[Prototypes, ...], *, photographs: int) -> Learner:
+    first, *further = [space.dim for space in taught] or [config.student.embedding_dim or _WIDTH_WITHOUT_TEACHER]
     student = Student(
         create_backbone(config.student.backbone),
-        embedding_dim=width,
+        embedding_dim=first,
+        further_dims=further,
         attention_channels=config.student.attention_channels,
         attention_scaling=config.student.attention_scaling,
         batchnorm=config.student.batchnorm,
@@ -362,9 +379,9 @@ def _labels(records: list[ImageRecord], index: ImageIndex) -> Tensor:
 
 
 def _metadata(
-    student: Student, config: Config, records: tuple[ImageRecord, ...], prototypes: Prototypes | None
+    student: Student, config: Config, records: tuple[ImageRecord, ...], taught: tuple[Prototypes, ...]
 ) -> dict[str, Any]:
-    teacher = config.teacher.factory or f"{config.teacher.model} {config.teacher.pretrained}"
+    vectors = [space.vectors.tolist() for space in taught]
     return describe_student(student, backbone=config.student.backbone) | {
         "input_size": config.input.size,
         "batch_size": config.train.batch_size,
@@ -372,10 +389,10 @@ def _metadata(
         "preset": config.preset,
         "precision": pick_precision(config.train.precision, pick_device(config.train.device)),
         "augment": _changes(config.augment),
-        "class_count": len(prototypes.vectors) if prototypes else 0,
-        "prototypes": _digest(prototypes.vectors.tolist()) if prototypes else None,
-        "teacher": teacher if prototypes else None,
-        "teacher_view": _teaching(config.teacher) if prototypes else "augmented",
+        "class_count": len(vectors[0]) if taught else 0,
+        "prototypes": _digest(vectors if len(vectors) > 1 else vectors[0]) if taught else None,
+        "teacher": _who_teaches(config.teacher) if taught else None,
+        "teacher_view": _teaching(config.teacher) if taught else "augmented",
         "fingerprint": _digest([(record.path, record.checksum, record.cut_bottom_px) for record in records]),
         "code_version": __version__,
     }
@@ -385,6 +402,10 @@ def _changes(augment: AugmentConfig) -> dict[str, float]:
     """Return in what the views differ from the paper's."""
     paper = PRESETS["paper"]["augment"]
     return {name: value for name, value in dataclasses.asdict(augment).items() if value != paper[name]}
+
+
+def _who_teaches(teacher: TeacherConfig) -> str:
+    return teacher.factory or ", ".join(teacher.models) or f"{teacher.model} {teacher.pretrained}"
 
 
 def _teaching(teacher: TeacherConfig) -> str:

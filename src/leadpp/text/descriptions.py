@@ -1,8 +1,7 @@
 """Descriptions: what can be seen on each class, in words, one text or several, from CSV or JSON and to CSV."""
 
-import csv
-import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any
 
 from leadpp.errors import TextError
 from leadpp.io.artifacts import write_text
-from leadpp.io.sheets import guard_cell, unguard_cell
-from leadpp.text.names import check_distinct, is_text, name_key, read_words
+from leadpp.io.cells import CellError, original, read_rows, table_text
+from leadpp.text.names import check_distinct, check_names, is_text, name_key, read_words
 
 HEADER = ("class name", "description")
 _NAME_TITLES = frozenset({"classname", "class", "classes", "name", "names", "label", "category", "species"})
 _TEXT_TITLES = frozenset({"description", "descriptions", "text", "texts", "caption", "prompt"})
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_FIRST_CELL = re.compile(r'(?:"(?:[^"]|"")*"|[^",;\t\n]*)([,;\t])')
 
 _JSON_NAMES = ("class", "name")
 _JSON_TEXTS = ("text", "description")
@@ -38,15 +39,15 @@ def read_descriptions(path: Path, *, notify: Callable[[str], None] = _say_nothin
     Rows and items under one name, in the same spelling, are several descriptions of that class, wherever they stand.
 
     Args:
-        path: A ``.json`` or CSV file, UTF-8.
-        notify: Told of texts that are left out because their column has no title.
+        path: A ``.json`` or CSV file.
+        notify: Told of texts that are left out because their column has no title, and of a table without a header.
 
     Returns:
         At least one text for each class; classes in the order of their first texts.
 
     Raises:
         TextError: Missing, malformed, empty, a description that is empty or stands twice under one class, one name in
-            two spellings, or a key that occurs twice.
+            two spellings, a key that occurs twice, a header that names only one of both columns or one of them twice.
     """
     words = read_words(path)
     pairs = _json_pairs(path, words) if path.suffix.lower() == ".json" else _csv_pairs(path, words, notify)
@@ -54,23 +55,23 @@ def read_descriptions(path: Path, *, notify: Callable[[str], None] = _say_nothin
         raise TextError(f"{path}: expected at least one description a class, found none")
     places: dict[str, dict[str, str]] = {}  # of each text of each class
     for where, name, text in pairs:
-        if not is_text(name + text):
-            raise TextError(f"{path}, {where}: {name!r} or its description holds half a letter (a lone surrogate)")
+        if not is_text(name + text) or "\0" in text:
+            raise TextError(f"{path}, {where}: {name!r} or its description holds a zero or half a letter; remove it")
         if not text:
             raise TextError(f"{path}, {where}: the description of {name!r} is empty; write one or remove the class")
         known = places.setdefault(name, {})
         if text in known:
             raise TextError(f"{path}, {where}: {name!r} has the same description at {known[text]}; remove one of them")
         known[text] = where
-    check_distinct(list(places), what=f"{path}: classes")
+    check_names(list(places), what=f"{path}: classes")
     return {name: tuple(known) for name, known in places.items()}
 
 
 def write_descriptions(path: Path, descriptions: Mapping[str, tuple[str, ...]]) -> None:
     """Write a CSV of ``class name,description``, one row a text, that :func:`read_descriptions` reads back.
 
-    Newlines inside are written as single ones. A cell that a spreadsheet would run gets an apostrophe in front, which
-    the reader takes off.
+    Newlines inside are written as single ones. Cells that a spreadsheet would take for a formula have an apostrophe in
+    front, which reading takes away.
 
     Args:
         path: The file to write.
@@ -79,12 +80,8 @@ def write_descriptions(path: Path, descriptions: Mapping[str, tuple[str, ...]]) 
     Raises:
         ArtifactError: The disk refused.
     """
-    descriptions = {_same_newlines(name): tuple(map(_same_newlines, texts)) for name, texts in descriptions.items()}
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows((guard_cell(name), guard_cell(text)) for name, texts in descriptions.items() for text in texts)
-    write_text(path, buffer.getvalue())
+    rows = ((_same_newlines(name), _same_newlines(text)) for name, texts in descriptions.items() for text in texts)
+    write_text(path, table_text(HEADER, rows))
 
 
 def _same_newlines(text: str) -> str:
@@ -96,16 +93,21 @@ _Pair = tuple[str, str, str]  # where it stands, class name, description
 
 
 def _csv_pairs(path: Path, words: str, notify: Callable[[str], None]) -> list[_Pair]:
-    reader = csv.reader(io.StringIO(words, newline=""), strict=True)
+    delimiter = delimiter_of(words)
     try:
-        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except csv.Error as error:
+        rows = read_rows(words, delimiter=delimiter)
+    except CellError as error:
         raise TextError(
-            f"{path}, line {reader.line_num}: not valid CSV ({error}); put double quotes round each description"
+            f"{path}, line {error.line}: not valid CSV ({error}); put double quotes round each description"
         ) from error
+    if rows and rows[0][1][0].lower() == "sep=":  # a line by which spreadsheets are told the delimiter
+        rows = rows[1:]
     if not rows:
         return []
-    layout = _layout(rows[0][1])
+    layout = _layout(f"{path}, line {rows[0][0]}", rows[0][1])
+    if not layout.header_rows:
+        _check_delimiter(path, words, delimiter)
+        notify(f"{path}: the first line is no header ({','.join(HEADER)}), so {rows[0][1][0]!r} is taken for a class")
     rows = rows[layout.header_rows :]
     for line, row in rows:
         _check_row(f"{path}, line {line}", row, layout)
@@ -116,7 +118,32 @@ def _csv_pairs(path: Path, words: str, notify: Callable[[str], None]) -> list[_P
 
 
 def _words_of(cell: str) -> str:
-    return unguard_cell(cell.strip()).strip()
+    return original(cell.strip()).strip()
+
+
+def delimiter_of(words: str) -> str:
+    """Return what ends the first cell of a CSV: a semicolon from spreadsheets that write decimals with a comma."""
+    first = _FIRST_CELL.match(words.lstrip(" \n"))
+    return first[1] if first else ","
+
+
+def _check_delimiter(path: Path, words: str, delimiter: str) -> None:
+    """Refuse a table without a header that another delimiter divides as well, into equally many cells in every row."""
+    for other, called in _DELIMITERS.items():
+        if other != delimiter and _divides(words, other):
+            raise TextError(
+                f"{path}: divided by {_DELIMITERS[delimiter]} or by {called}? Both are possible; put a header with the "
+                f"right one first, such as {delimiter.join(HEADER)!r}"
+            )
+
+
+def _divides(words: str, delimiter: str) -> bool:
+    try:
+        rows = read_rows(words, delimiter=delimiter)
+    except CellError:
+        return False
+    cut = any(cell.count('"') % 2 for _, row in rows for cell in row)  # a cell in quotes that was cut in two
+    return not cut and len(rows[0][1]) > 1 and len({len(row) for _, row in rows}) == 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,14 +161,30 @@ class _Layout:
         return [cell for column, cell in enumerate(row) if column not in self.titled and cell.strip()]
 
 
-def _layout(first: Sequence[str]) -> _Layout:
+def _layout(where: str, first: Sequence[str]) -> _Layout:
     titles = [name_key(cell) for cell in first]
-    names = [column for column, title in enumerate(titles) if title in _NAME_TITLES]
-    texts = [column for column, title in enumerate(titles) if title in _TEXT_TITLES]
-    if not names or not texts:
+    name = _column(where, first, titles, _NAME_TITLES, best=HEADER[0])
+    text = _column(where, first, titles, _TEXT_TITLES, best=HEADER[1])
+    if name is None and text is None:
         return _Layout()
+    if name is None or text is None:
+        wanted = _NAME_TITLES if name is None else _TEXT_TITLES
+        raise TextError(
+            f"{where}: expected a column {HEADER[0 if name is None else 1]!r} (or {', '.join(sorted(wanted))}) in the "
+            f"header, found {', '.join(repr(cell[:40]) for cell in first)}; rename one, or put a header before it"
+        )
     titled = frozenset(column for column, title in enumerate(titles) if title)
-    return _Layout(name=names[0], text=texts[0], titled=titled, width=len(titles), header_rows=1)
+    return _Layout(name=name, text=text, titled=titled, width=len(titles), header_rows=1)
+
+
+def _column(where: str, first: Sequence[str], titles: Sequence[str], known: frozenset[str], *, best: str) -> int | None:
+    """Return the column with one of the known titles; with several, the one whose title is the best."""
+    found = [column for column, title in enumerate(titles) if title in known]
+    chosen = [column for column in found if titles[column] == name_key(best)] or found
+    if len(chosen) > 1:
+        one, other = (first[column] for column in chosen[:2])
+        raise TextError(f"{where}: both {one!r} and {other!r} could be the column {best!r}; rename one of them")
+    return chosen[0] if chosen else None
 
 
 def _check_row(where: str, row: Sequence[str], layout: _Layout) -> None:

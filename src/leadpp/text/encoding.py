@@ -1,12 +1,11 @@
-"""From words to vectors: sentences for bare names, pieces of long texts, one unit vector a text, and one a class.
+"""From words to vectors: sentences for bare names, long texts, one unit vector a text, and one a class.
 
 Shape letters: N texts, C classes, D embedding.
 """
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -14,9 +13,15 @@ from torch import Tensor
 from leadpp.errors import TextError
 from leadpp.text.names import without_numbering
 from leadpp.text.prototypes import unit_rows
+from leadpp.text.splitting import TokenCounter, split_text
+from leadpp.text.summary import summarize
 
 BATCH = 32
 """Pieces that are encoded in one call."""
+LongText = Literal["split", "truncate", "summary"]
+"""What is done with a text that is longer than the tower reads."""
+Track = Callable[[Sequence[int]], Iterable[int]]
+"""Wraps the starts of the batches, to show progress."""
 
 
 class TextEncoder(Protocol):
@@ -27,18 +32,6 @@ class TextEncoder(Protocol):
         ...
 
 
-@runtime_checkable
-class TokenCounter(Protocol):
-    """A text tower that can say how much of a text it reads; one that cannot is taken to read all of it."""
-
-    context_tokens: int
-    """The most tokens it reads, marks of start and end included; 77 for CLIP."""
-
-    def count_tokens(self, text: str) -> int:
-        """Return the tokens of the whole text, marks of start and end included."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class EncodedTexts:
     """Vectors, and what it took to make them."""
@@ -46,11 +39,13 @@ class EncodedTexts:
     vectors: Tensor
     """Unit rows, float32, on the CPU, shape (N, D)."""
     pieces: int
-    """How many pieces were encoded; N if no text was split."""
+    """In how many pieces the texts were read; N if no text was split."""
     long_texts: int
     """How many texts are longer than the tower reads."""
     longest_tokens: int | None
     """Tokens of the longest text, or None if the tower does not count."""
+    shortened: tuple[str, ...] | None = None
+    """All N texts as the tower was given them, where a summary took the place of any; else None."""
 
 
 def fill_template(template: str, name: str) -> str:
@@ -63,17 +58,15 @@ def fill_template(template: str, name: str) -> str:
 
 
 def encode_texts(
-    texts: Sequence[str],
-    *,
-    encoder: TextEncoder,
-    long_text: Literal["split", "cut"] = "split",
-    track: Callable[[Sequence[int]], Iterable[int]] = iter,
+    texts: Sequence[str], *, encoder: TextEncoder, long_text: LongText = "split", track: Track = iter
 ) -> EncodedTexts:
     """Encode each text as one unit vector.
 
     With ``split`` a text longer than the tower reads becomes several pieces; its vector is the mean of their unit
     vectors, each weighted by the tokens in it, so that every word counts the same wherever the text was divided. With
-    ``cut`` the tower drops what it does not read, as the reference does.
+    ``summary`` it is shortened to sentences that fit together and are most like that mean (see
+    :func:`~leadpp.text.summary.choose_sentences`), and these are read in one go. With ``truncate`` the tower drops what
+    it does not read, as the reference does.
 
     Args:
         texts: At least one.
@@ -85,23 +78,49 @@ def encode_texts(
         TextError: The tower answers with the wrong number of vectors, or with one that is no direction.
     """
     counter = encoder if isinstance(encoder, TokenCounter) else None
-    lengths = [counter.count_tokens(text) for text in texts] if counter else []
-    long_texts = sum(length > counter.context_tokens for length in lengths) if counter else 0
-    marks = counter.count_tokens("") if counter else 0
-    pieces: list[str] = []
-    weights: list[float] = []
-    owners: list[int] = []
-    for position, text in enumerate(texts):
-        parts = split_text(text, counter=counter) if counter and long_text == "split" else [text]
-        pieces += parts
-        owners += [position] * len(parts)
-        weights += [counter.count_tokens(part) - marks for part in parts] if counter and len(parts) > 1 else [1.0]
-    vectors = torch.cat([_encode_batch(pieces[at : at + BATCH], encoder) for at in track(range(0, len(pieces), BATCH))])
-    sums = torch.zeros(len(texts), vectors.shape[1], dtype=torch.float64)
-    sums.index_add_(0, torch.tensor(owners), vectors.double() * torch.tensor(weights, dtype=torch.float64)[:, None])
+    if counter is None:
+        rows = _encode_pieces(texts, encoder=encoder, track=track)
+        return EncodedTexts(vectors=rows, pieces=len(texts), long_texts=0, longest_tokens=None)
+    lengths = [counter.count_tokens(text) for text in texts]
+    long_places = [place for place, length in enumerate(lengths) if length > counter.context_tokens]
+    shortened = None
+    if long_text == "summary" and long_places:
+        summaries = _summaries([texts[place] for place in long_places], encoder, counter, track)
+        instead = dict(zip(long_places, summaries, strict=True))
+        texts = shortened = tuple(instead.get(place, text) for place, text in enumerate(texts))
+    parts = [split_text(text, counter=counter) if long_text == "split" else [text] for text in texts]
     return EncodedTexts(
-        vectors=unit_rows(sums), pieces=len(pieces), long_texts=long_texts, longest_tokens=max(lengths, default=None)
+        vectors=_mean_of_pieces(parts, encoder=encoder, counter=counter, track=track),
+        pieces=sum(map(len, parts)),
+        long_texts=len(long_places),
+        longest_tokens=max(lengths),
+        shortened=shortened,
     )
+
+
+def _summaries(texts: Sequence[str], encoder: TextEncoder, counter: TokenCounter, track: Track) -> list[str]:
+    parts = [split_text(text, counter=counter) for text in texts]
+    wholes = _mean_of_pieces(parts, encoder=encoder, counter=counter, track=track)
+    return summarize(
+        texts, wholes, counter=counter, encode=lambda rows: _encode_pieces(rows, encoder=encoder, track=track)
+    )
+
+
+def _mean_of_pieces(
+    parts: Sequence[Sequence[str]], *, encoder: TextEncoder, counter: TokenCounter, track: Track
+) -> Tensor:
+    """Return the unit mean of the pieces of each text, weighted by their tokens without marks."""
+    marks = counter.count_tokens("")
+    weights = [float(counter.count_tokens(part) - marks) if len(own) > 1 else 1.0 for own in parts for part in own]
+    owners = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(own) for own in parts]))
+    vectors = _encode_pieces([part for own in parts for part in own], encoder=encoder, track=track)
+    sums = torch.zeros(len(parts), vectors.shape[1], dtype=torch.float64)
+    sums.index_add_(0, owners, vectors.double() * torch.tensor(weights, dtype=torch.float64)[:, None])
+    return unit_rows(sums)
+
+
+def _encode_pieces(pieces: Sequence[str], *, encoder: TextEncoder, track: Track) -> Tensor:
+    return torch.cat([_encode_batch(pieces[at : at + BATCH], encoder) for at in track(range(0, len(pieces), BATCH))])
 
 
 def average_texts(vectors: Tensor, counts: Sequence[int]) -> Tensor:
@@ -127,43 +146,23 @@ def average_texts(vectors: Tensor, counts: Sequence[int]) -> Tensor:
     return torch.where(sizes[:, None] == 1, firsts, unit_rows(sums))
 
 
-def split_text(text: str, *, counter: TokenCounter) -> list[str]:
-    """Divide a text into pieces that the tower reads whole: at ends of sentences, else of words, else anywhere.
+def mix_vectors(first: Tensor, second: Tensor, *, share: float) -> Tensor:
+    """Return the unit mean of two sets of unit vectors, (1 - share) of the first and share of the second.
 
-    Pieces are filled from the left; put together again without regard to spaces they are the text.
+    Args:
+        first: Unit rows, float32, shape (C, D).
+        second: Unit rows of the same classes, shape (C, D).
+        share: From 0 to 1.
 
     Returns:
-        At least one piece; the text itself if it fits.
+        Unit rows, float32, shape (C, D); at 0 the first, at 1 the second, to the last bit.
+
+    Raises:
+        TextError: The vectors of a class cancel out.
     """
-    return [piece.strip() for piece in _pack(text, _DIVISIONS, lambda part: _fits(part, counter))]
-
-
-def _sentences(text: str) -> list[str]:
-    return re.findall(r".+?(?:[.!?;:]+[\"')\]]*\s+|[。！？；]+|$)", text, flags=re.DOTALL)  # noqa: RUF001 - CJK stops
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\s*\S+\s*", text)
-
-
-_DIVISIONS: tuple[Callable[[str], list[str]], ...] = (_sentences, _words, list)
-
-
-def _fits(part: str, counter: TokenCounter) -> bool:
-    return counter.count_tokens(part.strip()) <= counter.context_tokens
-
-
-def _pack(text: str, divisions: Sequence[Callable[[str], list[str]]], fits: Callable[[str], bool]) -> list[str]:
-    """Fill pieces with units of the coarsest division; a unit that fits nowhere is divided more finely."""
-    if fits(text) or not divisions:
-        return [text]
-    pieces: list[str] = []
-    for unit in divisions[0](text):
-        if pieces and fits(pieces[-1] + unit):
-            pieces[-1] += unit
-        else:
-            pieces += _pack(unit, divisions[1:], fits)
-    return pieces
+    if share in (0, 1):
+        return second if share else first
+    return unit_rows((1 - share) * first.double() + share * second.double())
 
 
 def _encode_batch(texts: Sequence[str], encoder: TextEncoder) -> Tensor:

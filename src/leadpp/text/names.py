@@ -5,6 +5,7 @@ Albatross", ``FA-18`` and "F/A-18"), so names are compared by their letters and 
 or matches twice, is an error: a text under the wrong class teaches the wrong thing without a sign.
 """
 
+import codecs
 import difflib
 import re
 import unicodedata
@@ -13,10 +14,27 @@ from pathlib import Path
 from typing import Literal
 
 from leadpp.errors import TextError
+from leadpp.io.sizes import size_words
 
 _NUMBERING = re.compile(r"\s*(?:n\d{8}[-_ ]|\d+[._)]\s*)(?=[^\W\d_])")
 _FOLDED_SCRIPTS = ("LATIN", "GREEK", "CYRILLIC")
 _LISTED = 5
+_LONGEST = 200
+"""Letters of a class name; longer ones are descriptions."""
+_SHOWN = 40
+_MOST_NAMES = 100_000
+_MOST_BYTES = 1 << 28
+_LOOKED_AT = 4096
+_UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode's categories of control characters, halves of letters, and ends of lines and paragraphs."""
+_MARKS = {
+    codecs.BOM_UTF8: "UTF-8",
+    codecs.BOM_UTF32_LE: "UTF-32-LE",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "UTF-32-BE",
+    codecs.BOM_UTF16_LE: "UTF-16-LE",
+    codecs.BOM_UTF16_BE: "UTF-16-BE",
+}
+_BINARY = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04", b"%PDF", b"\x1f\x8b", b"PAR1")
 
 
 def name_key(name: str) -> str:
@@ -59,33 +77,64 @@ def without_numbering(name: str) -> str:
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """Read a list of names, one a line, UTF-8 with or without a byte order mark; blank lines are skipped.
+    """Read a list of names, one a line, in any encoding of :func:`read_words`; blank lines are skipped.
 
     Raises:
-        TextError: Missing, not UTF-8 text, without any name, or with the same name twice.
+        TextError: Missing, not text, without any name, with the same name twice, or with something that is no name:
+            control characters, a description, JSON, a table of descriptions.
     """
-    names = tuple(name for line in read_words(path).split("\n") if (name := line.strip()))
+    words = read_words(path)
+    if path.suffix.lower() == ".json" or _is_table(words):
+        raise TextError(f"{path}: expected one class name a line, found descriptions; give them with --descriptions")
+    names = tuple(name for line in words.split("\n") if (name := line.strip()))
     if not names:
         raise TextError(f"{path}: expected one class name a line, found none; write the names into it")
-    check_distinct(names, what=f"{path}: names")
+    if len(names) > _MOST_NAMES:
+        raise TextError(f"{path}: expected at most {_MOST_NAMES:,} class names, found {len(names):,} lines")
+    check_names(names, what=f"{path}: names")
     return names
 
 
+def _is_table(words: str) -> bool:
+    """Tell from the first line whether it is the header of a table of descriptions."""
+    first = words.lstrip().partition("\n")[0]
+    return {name_key(title) for title in re.split("[,;\t]", first)} >= {"classname", "description"}
+
+
 def read_words(path: Path) -> str:
-    """Read a text file whole, with lines ended by a single newline.
+    """Read a text file whole, UTF-8, or UTF-16 or UTF-32 with a byte order mark; lines end by a single newline.
 
     Raises:
-        TextError: Missing, a folder, or not UTF-8.
+        TextError: Missing, a folder, of another encoding, no text at all, or larger than any list of words.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TextError(
-            f"{path}: expected UTF-8 text, found byte {error.object[error.start]:#04x} at {error.start}; "
-            "save the file as UTF-8"
-        ) from error
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise TextError(f"{path}: expected a text file, found {size_words(size)}; give the path of a list of words")
+        content = path.read_bytes()
     except OSError as error:
         raise TextError(f"{path}: cannot be read ({error.strerror}); give the path of a text file") from error
+    words = _decode(path, content)
+    if "\0" in words:
+        found = "a zip archive or a spreadsheet" if content.startswith(b"PK") else "zero bytes, as in a picture"
+        raise TextError(f"{path}: expected text, found {found}; save the words as UTF-8 text or CSV")
+    return words.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decode(path: Path, content: bytes) -> str:
+    mark = next((mark for mark in _MARKS if content.startswith(mark)), b"")
+    encoding = _MARKS.get(mark, "UTF-8")
+    try:
+        return content.removeprefix(mark).decode(encoding)
+    except UnicodeDecodeError as error:
+        if not mark and (content.startswith(_BINARY) or b"\0" in content[:_LOOKED_AT]):
+            raise TextError(
+                f"{path}: expected text, found a picture, an archive or another file that is none; "
+                "give the path of a text file"
+            ) from error
+        raise TextError(
+            f"{path}: expected {encoding} text, found byte {error.object[error.start]:#04x} at {error.start}, line "
+            f"{error.object[: error.start].count(10) + 1}; save the file as UTF-8"
+        ) from error
 
 
 def is_text(words: str) -> bool:
@@ -95,6 +144,26 @@ def is_text(words: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def check_names(names: Sequence[str], *, what: str) -> None:
+    """Refuse what is no list of class names: a control character or line break in one, a text, or one name twice.
+
+    Raises:
+        TextError: The first that is odd; ``what`` begins the message.
+    """
+    for name in names:
+        odd = next((letter for letter in name if letter != "\t" and unicodedata.category(letter) in _UNSEEN), None)
+        if odd is not None:
+            raise TextError(
+                f"{what}: {name[:_SHOWN]!r} holds {odd!r}, a control character or line break; remove it from the name"
+            )
+        if len(name) > _LONGEST:
+            raise TextError(
+                f"{what}: {name[:_SHOWN]!r}... has {len(name):,} letters, expected at most {_LONGEST}; "
+                "give descriptions with --descriptions"
+            )
+    check_distinct(names, what=what)
 
 
 def check_distinct(names: Sequence[str], *, what: str) -> None:

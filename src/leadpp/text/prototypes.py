@@ -1,11 +1,12 @@
-"""Prototypes: one unit vector a class in the teacher's space, with the words it was made of.
+"""Prototypes: one unit vector a class in a teacher's space, with the words it was made of.
+
+Several teachers have a space each; one file holds the same words in all of them.
 
 Shape letters: C classes, D embedding.
 """
 
-import pickle
-import struct
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,6 @@ from leadpp.io.artifacts import read_tensors, write_tensors
 from leadpp.text.names import check_distinct
 
 _KIND = "prototypes"
-_REFUSALS = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    pickle.UnpicklingError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    AssertionError,
-    ImportError,
-    struct.error,
-)
-"""What ``torch.load`` raises at files that are none of its own, or damaged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -49,9 +36,15 @@ class Prototypes:
     made: str = ""
     """How the vectors came to be, in words."""
     long_text: str | None = None
-    """What was done with texts longer than the tower reads: ``split`` or ``cut``."""
+    """What was done with texts longer than the tower reads: ``split``, ``truncate`` or ``summary``."""
     template: str | None = None
-    """The sentence around each name, where the texts were made of names alone."""
+    """The sentences around each name, where the vectors were made of names, alone or beside descriptions."""
+    names_share: float = 0.0
+    """The share of the names' sentences in each vector that descriptions have the rest of; 0 where nothing is mixed."""
+    read_texts: tuple[tuple[str, ...], ...] | None = None
+    """What the tower was given in place of ``texts``, where ``summary`` shortened any of them; else None."""
+    temperature: float | None = None
+    """The teacher's own, one over its logit scale; None where it is unknown."""
 
     def __post_init__(self) -> None:
         _check_vectors(self.vectors)
@@ -60,8 +53,12 @@ class Prototypes:
                 raise TextError(
                     f"{len(words)} {what} for {len(self.vectors)} prototypes; give one a prototype, in the same order"
                 )
+        if self.temperature is not None and not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise TextError(f"a teacher's temperature must be a number above 0, got {self.temperature}")
         if self.names is not None:
             check_distinct(self.names, what="names of the prototypes")
+        if self.read_texts is not None and len(self.read_texts) != len(self.vectors):
+            raise TextError(f"{len(self.read_texts)} sets of shortened texts for {len(self.vectors)} prototypes")
         if self.texts is not None and () in self.texts:
             raise TextError(f"prototype {self.texts.index(()) + 1} has no text; give each at least one, or none to all")
 
@@ -69,6 +66,11 @@ class Prototypes:
     def dim(self) -> int:
         """The width D."""
         return self.vectors.shape[1]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names, or ``prototype 1`` and so on where they are unknown."""
+        return self.names or tuple(f"prototype {number}" for number in range(1, len(self.vectors) + 1))
 
     def named(self, names: Sequence[str]) -> "Prototypes":
         """Return the same prototypes under these names.
@@ -85,6 +87,7 @@ class Prototypes:
             vectors=self.vectors[list(order)],
             names=None if self.names is None else tuple(self.names[position] for position in order),
             texts=None if self.texts is None else tuple(self.texts[position] for position in order),
+            read_texts=None if self.read_texts is None else tuple(self.read_texts[position] for position in order),
         )
 
     def check_width(self, dim: int, *, of: str) -> None:
@@ -105,79 +108,106 @@ class Prototypes:
             )
 
 
-def write_prototypes(path: Path, prototypes: Prototypes) -> None:
-    """Write prototypes as ``prototypes.safetensors``.
+_FACTS = ("model", "made", "long_text", "template", "names_share", "read_texts", "temperature")
+"""What each space has of its own; names and texts are those of all."""
+
+
+def write_prototypes(path: Path, *spaces: Prototypes) -> None:
+    """Write prototypes as ``prototypes.safetensors``: the tensor ``prototypes``, then ``prototypes_2`` and so on.
+
+    Args:
+        path: The file.
+        *spaces: The same classes in the space of each teacher, at least one.
 
     Raises:
+        TextError: No space, or spaces of other classes or texts than the first.
         ArtifactError: The disk refused.
     """
-    metadata: dict[str, Any] = {
-        "names": prototypes.names,
-        "texts": prototypes.texts,
-        "model": prototypes.model,
-        "made": prototypes.made,
-        "long_text": prototypes.long_text,
-        "template": prototypes.template,
-    }
-    write_tensors(path, {"prototypes": prototypes.vectors}, kind=_KIND, metadata=metadata)
+    _check_alike(spaces)
+    first, *further = ({name: getattr(space, name) for name in _FACTS} for space in spaces)
+    words = {"names": spaces[0].names, "texts": spaces[0].texts}
+    tensors = {_tensor_name(place): space.vectors for place, space in enumerate(spaces)}
+    write_tensors(path, tensors, kind=_KIND, metadata=words | first | ({"further": further} if further else {}))
 
 
 def read_prototypes(path: Path) -> Prototypes:
-    """Read what :func:`write_prototypes` wrote.
+    """Read the first space of what :func:`write_prototypes` wrote; the only one, where there is one teacher.
+
+    Raises:
+        ArtifactError: Missing, damaged, or not a file of prototypes.
+        TextError: Its content is no set of prototypes.
+    """
+    return read_spaces(path)[0]
+
+
+def read_spaces(path: Path) -> tuple[Prototypes, ...]:
+    """Read all spaces of what :func:`write_prototypes` wrote, one a teacher and in the teachers' order.
 
     Raises:
         ArtifactError: Missing, damaged, or not a file of prototypes.
         TextError: Its content is no set of prototypes.
     """
     tensors, metadata = read_tensors(path, kind=_KIND)
-    if "prototypes" not in tensors:
-        raise TextError(f"{path}: expected a tensor 'prototypes', found {sorted(tensors)}; make the file again")
-    names, texts = metadata.get("names"), metadata.get("texts")
     try:
-        return Prototypes(
-            vectors=tensors["prototypes"],
-            names=None if names is None else tuple(names),
-            texts=None if texts is None else tuple(map(_texts_of_one, texts)),
-            model=metadata.get("model", ""),
-            made=metadata.get("made", ""),
-            long_text=metadata.get("long_text"),
-            template=metadata.get("template"),
-        )
+        return _spaces_of(tensors, metadata)
     except TextError as error:
         raise TextError(f"{path}: {error}") from error
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:  # anybody may have written the metadata
         raise TextError(f"{path}: its names or texts are no lists of words ({error}); make the file again") from error
+
+
+def _spaces_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> tuple[Prototypes, ...]:
+    facts = [metadata, *metadata.get("further", ())]
+    expected = [_tensor_name(place) for place in range(len(facts))]
+    if sorted(tensors) != sorted(expected):
+        wanted = "a tensor 'prototypes'" if len(expected) == 1 else f"tensors {expected}"
+        raise TextError(f"expected {wanted}, found {sorted(tensors)}; make the file again")
+    names, texts = metadata.get("names"), _texts_of_all(metadata.get("texts"))
+    spaces = tuple(
+        Prototypes(
+            vectors=tensors[tensor],
+            names=None if names is None else tuple(names),
+            texts=texts,
+            **_facts_of_today(own),
+        )
+        for tensor, own in zip(expected, facts, strict=True)
+    )
+    _check_alike(spaces)
+    return spaces
+
+
+def _tensor_name(place: int) -> str:
+    return "prototypes" if place == 0 else f"prototypes_{place + 1}"
+
+
+def _check_alike(spaces: Sequence[Prototypes]) -> None:
+    """Refuse spaces that are not of the same classes in the same order."""
+    if not spaces:
+        raise TextError("expected the prototypes of at least one teacher, got none")
+    first = spaces[0]
+    for place, space in enumerate(spaces[1:], start=2):
+        if (len(space.vectors), space.names, space.texts) != (len(first.vectors), first.names, first.texts):
+            raise TextError(
+                f"the prototypes of teacher {place} are of other classes or texts than those of the first; "
+                "make them together, of the same words"
+            )
+
+
+def _facts_of_today(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what a space has of its own; older files have less of it, and call ``truncate`` ``cut``."""
+    facts = {name: stored[name] for name in _FACTS if name in stored}
+    if facts.get("long_text") == "cut":
+        facts["long_text"] = "truncate"
+    return facts | {"read_texts": _texts_of_all(facts.get("read_texts"))}
+
+
+def _texts_of_all(stored: Sequence[str | list[str]] | None) -> tuple[tuple[str, ...], ...] | None:
+    return None if stored is None else tuple(map(_texts_of_one, stored))
 
 
 def _texts_of_one(stored: str | list[str]) -> tuple[str, ...]:
     """Files from when a prototype was made of one text hold it bare."""
     return (stored,) if isinstance(stored, str) else tuple(stored)
-
-
-def read_reference_prototypes(path: Path) -> Prototypes:
-    """Read the reference's ``.pt`` file: one tensor (C, D), usually float16 and not quite unit, without names.
-
-    The rows are made unit in float32; the reference uses them as they are (norms 0.9995 to 1.0005).
-
-    Raises:
-        TextError: Missing, not a file that holds one tensor alone, or with rows that are no direction (NaN, infinite,
-            zero).
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except _REFUSALS as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else "not a tensor saved by torch.save"
-        raise TextError(
-            f"{path}: cannot be read as prototypes ({reason}); give a .pt file that holds one (classes, width) tensor"
-        ) from error
-    if not isinstance(content, Tensor):
-        raise TextError(
-            f"{path}: expected one (classes, width) tensor, found a {type(content).__name__}; save the tensor alone"
-        )
-    try:
-        return Prototypes(vectors=unit_rows(content), made=f"read from the .pt file {path.name}")
-    except TextError as error:
-        raise TextError(f"{path}: {error}") from error
 
 
 def unit_rows(vectors: Tensor) -> Tensor:
@@ -186,7 +216,7 @@ def unit_rows(vectors: Tensor) -> Tensor:
     Raises:
         TextError: Not a matrix of real numbers, or a row is NaN, infinite or zero.
     """
-    _check_matrix(vectors)
+    check_matrix(vectors)
     rows = vectors.detach().cpu().double()
     norms = torch.linalg.vector_norm(rows, dim=1)
     bad = torch.nonzero(~torch.isfinite(norms) | (norms == 0)).flatten().tolist()
@@ -199,7 +229,12 @@ def unit_rows(vectors: Tensor) -> Tensor:
     return unit.float()
 
 
-def _check_matrix(vectors: Tensor) -> None:
+def check_matrix(vectors: Tensor) -> None:
+    """Refuse what is no matrix of real numbers.
+
+    Raises:
+        TextError: It is none.
+    """
     if vectors.ndim != 2 or 0 in vectors.shape or not vectors.is_floating_point():
         raise TextError(
             "expected a (classes, width) tensor of real numbers, "
@@ -208,7 +243,7 @@ def _check_matrix(vectors: Tensor) -> None:
 
 
 def _check_vectors(vectors: Tensor) -> None:
-    _check_matrix(vectors)
+    check_matrix(vectors)
     worst = (torch.linalg.vector_norm(vectors.float(), dim=1) - 1).abs()
     odd = torch.nonzero(~(worst < 1e-3)).flatten().tolist()
     if odd:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.teachers import conse
 from leadpp.errors import WeightsError
 from leadpp.models.teacher import load_teacher
-from leadpp.text.encoding import TokenCounter
+from leadpp.text.splitting import TokenCounter
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 

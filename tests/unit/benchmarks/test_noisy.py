@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from benchmarks.teachers import noisy
 from leadpp.functional.randomness import generator_for
 from leadpp.models.teacher import load_teacher
-from leadpp.text.encoding import TokenCounter
+from leadpp.text.splitting import TokenCounter
 
 DIM = 512
 

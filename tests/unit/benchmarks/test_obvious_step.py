@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from benchmarks.obvious.step import Networks, ObviousStep, Settings, Statistics
 from leadpp.engine.iteration import Iteration
+from leadpp.engine.lessons import Lessons, Space
 from leadpp.engine.plan import LoopPlan
-from leadpp.engine.step import Lessons, StepPlan
+from leadpp.engine.step import StepPlan
 from leadpp.functional.objective import Objective
 from leadpp.functional.randomness import generator_for
 from leadpp.models.learner import Learner
@@ -115,7 +116,7 @@ def both(dtype: torch.dtype, *, forwards: Literal["once", "reference"] = "once",
         objective=objective,
         order=StepPlan(forwards=forwards, key_momentum=SETTINGS.key_momentum),
         loop=LoopPlan(epochs=1, batch_size=6, learning_rate=SETTINGS.learning_rate, warmup_epochs=0),
-        lessons=Lessons(teacher=Frozen(tower), prototypes=prototypes),
+        lessons=Lessons((Space(teacher=Frozen(tower), prototypes=prototypes),)),
     )
     figures = iteration.run(views, step=0, epoch=0, steps_per_epoch=1)
     return Both(obvious, learner, told, dict(zip(figures.names, figures.values.tolist(), strict=True)))

@@ -71,7 +71,7 @@ PAPER = {
     "train.epochs": 100,
     "evaluate.probe_views": 100,
     "evaluate.probe_epochs": 100,
-    "text.long_text": "cut",
+    "text.long": "truncate",
     "seed": 123,
 }
 DEFAULT = {
@@ -99,7 +99,7 @@ DEFAULT = {
     "teacher.view": "clean",
     "loss.distill_view": "both",
     "train.schedule": "cosine-step",
-    "text.long_text": "split",
+    "text.long": "split",
 }
 LEAD = {
     "loss.global_global": 1.0,

@@ -14,7 +14,7 @@ from leadpp.config import (
     to_mapping,
     write_yaml,
 )
-from leadpp.config.tree import Config
+from leadpp.config.tree import Config, TextConfig
 from leadpp.errors import ConfigError
 
 
@@ -111,6 +111,24 @@ def test_dashes_and_underscores_are_the_same() -> None:
         ({"loss": {"alpha": -1}}, ["loss.alpha", "0 or more"]),
         ({"localize": {"threshold": 1.0}}, ["localize.threshold", "[0, 1)"]),
         ({"text": {"template": "a photo"}}, ["text.template", "{}"]),
+        ({"text": {"template": "a {}|a photo"}}, ["text.template", "each sentence"]),
+        ({"text": {"template": "a {} | a {}"}}, ["text.template", "twice"]),
+        ({"text": {"mix": "0.5"}}, ["text.mix", "names=W"]),
+        ({"text": {"mix": "names=1.1"}}, ["text.mix", "from 0 to 1"]),
+        ({"text": {"mix": "names=half"}}, ["text.mix", "names=half"]),
+        ({"text": {"mix": "texts=0.5"}}, ["text.mix", "texts=0.5"]),
+        ({"text": {"long": "cut"}}, ["text.long", "split, truncate, summary"]),
+        ({"text": {"long_text": "split"}}, ["text.long_text", "text.long"]),
+        ({"llm": {"min_words": 80}}, ["llm.min_words", "llm.max_words"]),
+        ({"llm": {"concurrency": 0}}, ["llm.concurrency", "at least 1"]),
+        ({"llm": {"temperature": -2}}, ["llm.temperature", "-1, got -2"]),
+        ({"llm": {"timeout_s": 0}}, ["llm.timeout_s", "above 0"]),
+        ({"llm": {"budget": 1.5}}, ["llm.budget", "llm.price_in"]),
+        ({"llm": {"key": "sk-x"}}, ["'llm.key'", "llm.key_file"]),
+        ({"name": {"top": 0}}, ["name.top", "at least 1"]),
+        ({"name": {"unsure": 1.5}}, ["name.unsure", "from 0 to 1"]),
+        ({"name": {"temperature": -1}}, ["name.temperature", "0 (fitted)"]),
+        ({"discover": {"typical": 0}}, ["discover.typical", "at least 1"]),
         ({"seed": -1}, ["seed"]),
     ],
 )
@@ -166,7 +184,7 @@ def test_every_setting_is_documented_and_has_a_default() -> None:
 
 def test_groups_are_those_promised() -> None:
     groups = {leaf.path[0] for leaf in option_fields() if len(leaf.path) > 1}
-    promised = "input augment localize text teacher student loss train checkpoint evaluate report"
+    promised = "input augment localize text llm teacher student loss train checkpoint evaluate report name discover"
     assert groups == set(promised.split())
 
 
@@ -175,6 +193,10 @@ def test_a_file_of_before_a_setting_was_renamed_is_read_as_it_was_meant(tmp_path
     file.write_text("evaluate:\n  probe_epochs: 7\n  probe_learning_rate: 3.5\nseed: 4\n")
     config = build_config(read_yaml(file))
     assert (config.evaluate.probe_rates, config.evaluate.probe_epochs, config.seed) == ((3.5,), 7, 4)
+    file.write_text("text: {long_text: cut}\n")
+    assert build_config(read_yaml(file)).text.long == "truncate"
+    file.write_text("text: {long_text: split, template: '{}'}\n")
+    assert build_config(read_yaml(file)).text == TextConfig(long="split", template="{}")
     file.write_text("evaluate: nonsense\n")
     with pytest.raises(ConfigError, match="evaluate"):
         build_config(read_yaml(file))
@@ -204,3 +226,9 @@ def test_rhythms_of_checkpoints(written: object, meant: tuple[float, str]) -> No
 def test_rhythms_that_are_none(written: str) -> None:
     with pytest.raises(ConfigError, match=r"checkpoint\.every must be a number above 0"):
         build_config({"checkpoint": {"every": written}})
+
+
+def test_templates_are_divided_and_the_mix_is_a_number() -> None:
+    text = build_config({"text": {"template": "a {}.| the {} ", "mix": "names=0.25"}}).text
+    assert (text.templates, text.names_share) == (("a {}.", "the {}"), 0.25)
+    assert (TextConfig().templates, TextConfig().names_share) == (("a photo of a {}.",), 0.0)

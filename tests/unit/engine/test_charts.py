@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from markupsafe import Markup
 
-from leadpp.engine.charts import Cloud, Series, cloud_map, histogram, line_chart, number, shorten, ticks
+from leadpp.engine.charts import Cloud, Series, cloud_map, heat_map, histogram, line_chart, number, shorten, ticks
 
 EVIL = '<script>alert("x")</script>'
 
@@ -160,3 +160,36 @@ def test_ticks_are_round_few_and_inside(limits: tuple[float, float]) -> None:
 def test_long_names_are_marked_as_cut() -> None:
     assert shorten("abcdef", 6) == "abcdef"
     assert shorten("abcdefg", 6) == "abcde…"
+
+
+def tints(chart: Markup, size: int) -> list[list[int | None]]:
+    """Read back which tint each cell of a heat map has."""
+    cells: list[list[int | None]] = [[None] * size for _ in range(size)]
+    for path in parse(chart).iter("path"):
+        for x, y, width in re.findall(r"M(\d+) (\d+)h(\d+)v1h-\3z", path.attrib["d"]):
+            for place in range(int(x), int(x) + int(width)):
+                assert cells[int(y)][place] is None
+                cells[int(y)][place] = int(path.attrib["class"].removeprefix("t"))
+    return cells
+
+
+def test_a_heat_map_has_one_tint_a_cell_stronger_for_larger_values() -> None:
+    values = [
+        [math.nan, 0.0, 0.31, 1.0],
+        [0.0, math.nan, 0.31, 0.99],
+        [0.3, 0.3, -math.inf, 0.5],
+        [1.0, 1.0, 0.5, 0.09],
+    ]
+    chart = heat_map(values, ["a", "b", "c", "d"], label="l")
+    assert tints(chart, 4) == [[None, 0, 3, 9], [0, None, 3, 9], [3, 3, None, 5], [9, 9, 5, 0]]
+    named = [one.text for one in parse(chart).iter("title")]
+    assert named == [text for _, _, text in texts(chart, "y")] == ["a", "b", "c", "d"]
+    assert [one.text for one in parse(chart).iter("text") if "class" not in one.attrib] == ["0", "1"]
+
+
+def test_a_large_heat_map_names_its_rows_only_when_pointed_at_and_equal_values_have_a_tint() -> None:
+    chart = heat_map([[0.5] * 70 for _ in range(70)], [EVIL] * 70, label=EVIL)
+    assert len({tint for row in tints(chart, 70) for tint in row}) == 1
+    assert texts(chart, "y") == []
+    assert [one.text for one in parse(chart).iter("title")] == [EVIL] * 70
+    assert "<script" not in chart

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leadpp.engine.compiling import compile_networks, eagerly
-from leadpp.engine.step import Lessons, StepPlan, score_step
+from leadpp.engine.lessons import Lessons, Space
+from leadpp.engine.step import StepPlan, score_step
 from leadpp.functional.objective import Objective, total
 from leadpp.models.learner import Learner
 from tests.unit.tiny import WIDTH, TinyTeacher, tiny_learner, tiny_prototypes, tiny_views
@@ -45,7 +46,7 @@ def refuse(graph: object, inputs: object) -> Callable[..., Any]:
 def test_what_is_compiled_and_what_stays() -> None:
     learner, teacher = tiny_learner(OBJECTIVE).train(), TowerTeacher()
     before, gradients = copy.deepcopy(learner.state_dict()), list(learner.student.parameters())
-    lessons = Lessons(teacher=teacher, prototypes=tiny_prototypes())
+    lessons = Lessons((Space(teacher=teacher, prototypes=tiny_prototypes()),))
     said = compile_networks(learner, lessons, batch=BATCH, backend="aot_eager", towers_on_cpu=True)
     assert said == "compiled: student, key encoder, first backbone, teacher"
     assert all(map(compiled, [*networks(learner), teacher.image_tower]))
@@ -58,7 +59,7 @@ def test_what_is_compiled_and_what_stays() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_step_is_the_same_step() -> None:
-    lessons = Lessons(teacher=TowerTeacher(), prototypes=tiny_prototypes())
+    lessons = Lessons((Space(teacher=TowerTeacher(), prototypes=tiny_prototypes()),))
     found = []
     for compiles in (False, True):
         learner = tiny_learner(OBJECTIVE).train()
@@ -86,17 +87,30 @@ def test_what_cannot_be_compiled_says_why_and_goes_on() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_teacher_that_is_not_asked_or_hides_its_tower_is_left_alone() -> None:
-    lessons = Lessons(teacher=TinyTeacher(), prototypes=tiny_prototypes())
+    lessons = Lessons((Space(teacher=TinyTeacher(), prototypes=tiny_prototypes()),))
     said = compile_networks(tiny_learner(OBJECTIVE).train(), lessons, batch=BATCH, backend="aot_eager")
     assert said == "compiled: student, key encoder, first backbone"
-    shows = replace(lessons, teacher=TowerTeacher())
+    shows = Space(teacher=TowerTeacher(), prototypes=tiny_prototypes())
     known = replace(shows, remembered=torch.ones(4, 1, WIDTH))
     for asked, anywhere in ((shows, False), (known, True)):
         learner = tiny_learner(OBJECTIVE).train()
-        said = compile_networks(learner, asked, batch=BATCH, backend="aot_eager", towers_on_cpu=anywhere)
+        said = compile_networks(learner, Lessons((asked,)), batch=BATCH, backend="aot_eager", towers_on_cpu=anywhere)
         assert said == "compiled: student, key encoder, first backbone"
         assert isinstance(asked.teacher, TowerTeacher)
         assert not compiled(asked.teacher.image_tower)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_of_several_teachers_those_that_show_their_tower_are_compiled() -> None:
+    spaces = [
+        Space(teacher=one, prototypes=tiny_prototypes()) for one in (TowerTeacher(), TinyTeacher(), TowerTeacher())
+    ]
+    learner = tiny_learner(OBJECTIVE).train()
+    said = compile_networks(learner, Lessons(tuple(spaces)), batch=BATCH, backend="aot_eager", towers_on_cpu=True)
+    assert said == "compiled: student, key encoder, first backbone, teacher 1, teacher 3"
+    for space in (spaces[0], spaces[2]):
+        assert isinstance(space.teacher, TowerTeacher)
+        assert compiled(space.teacher.image_tower)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leadpp.engine.iteration import Iteration
+from leadpp.engine.lessons import Lessons, Space
 from leadpp.engine.plan import LoopPlan
-from leadpp.engine.step import Lessons, StepPlan
+from leadpp.engine.step import StepPlan
 from leadpp.functional.objective import Objective
 from leadpp.functional.randomness import generator_for
 from tests.unit.syncs import Syncs
@@ -16,7 +17,8 @@ from tests.unit.tiny import WIDTH, TinyTeacher, tiny_learner, tiny_prototypes, t
 
 FULL = Objective(distillation_temperature=0.5)
 LOOP = LoopPlan(epochs=2, batch_size=4)
-LESSONS = Lessons(teacher=TinyTeacher(), prototypes=tiny_prototypes())
+SPACE = Space(teacher=TinyTeacher(), prototypes=tiny_prototypes())
+LESSONS = Lessons((SPACE,))
 ANSWERS = F.normalize(torch.randn(9, 2, WIDTH, generator=generator_for(3, "answers")), dim=2)
 CAREFUL = replace(LOOP, clip_norm=1.0, anchor=0.5, average_decay=0.9, head_warmup_epochs=1.0)
 """Every part of a step that could ask for something."""
@@ -27,7 +29,12 @@ CAREFUL = replace(LOOP, clip_norm=1.0, anchor=0.5, average_decay=0.9, head_warmu
     [
         (FULL, StepPlan(), LOOP, LESSONS),
         (replace(FULL, structure=1.0, structure_teacher=0.5, distill_view="both"), StepPlan(), CAREFUL, LESSONS),
-        (FULL, StepPlan(), LOOP, replace(LESSONS, remembered=ANSWERS, offsets=torch.ones(len(LESSONS.prototypes)))),
+        (
+            FULL,
+            StepPlan(),
+            LOOP,
+            Lessons((replace(SPACE, remembered=ANSWERS, offsets=torch.ones(len(SPACE.prototypes))),)),
+        ),
         (FULL, StepPlan(forwards="reference", key_update="forward", key_timing="reference"), LOOP, LESSONS),
         (FULL, StepPlan(), replace(LOOP, precision="fp16"), LESSONS),
         (replace(FULL, log_form="softmax-log", reduction="reference"), StepPlan(), LOOP, None),

@@ -6,14 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from leadpp.engine.lessons import Consensus, remember_answers
-from leadpp.engine.step import Lessons, StepPlan, score_step
+from leadpp.engine.lessons import Consensus, Lessons, Space, remember_answers
+from leadpp.engine.step import StepPlan, score_step
 from leadpp.errors import LeadppError
 from leadpp.functional.objective import Objective
 from leadpp.functional.randomness import generator_for
 from tests.unit.tiny import TinyTeacher, tiny_learner, tiny_prototypes, tiny_views
 
-LESSONS = Lessons(teacher=TinyTeacher(), prototypes=tiny_prototypes())
+SPACE = Space(teacher=TinyTeacher(), prototypes=tiny_prototypes())
+LESSONS = Lessons((SPACE,))
 PHOTOGRAPHS = torch.randint(0, 256, (7, 3, 8, 8), generator=generator_for(5, "photographs"), dtype=torch.uint8)
 
 
@@ -22,23 +23,24 @@ def batches() -> Iterator[dict[str, Tensor]]:
         yield {"image": PHOTOGRAPHS[start : start + 3]}
 
 
-def remember(consensus: Consensus, *, temperature: float = 0.5) -> Lessons:
-    return remember_answers(
+def remember(consensus: Consensus, *, temperature: float = 0.5) -> Space:
+    (space,) = remember_answers(
         LESSONS, batches(), device=torch.device("cpu"), consensus=consensus, temperature=temperature
-    )
+    ).spaces
+    return space
 
 
 def test_answers_are_kept_in_the_order_of_the_photographs() -> None:
     found = remember(Consensus())
     assert found.remembered is not None
-    torch.testing.assert_close(found.remembered[:, 0], LESSONS.teacher.encode_images(PHOTOGRAPHS))
+    torch.testing.assert_close(found.remembered[:, 0], SPACE.teacher.encode_images(PHOTOGRAPHS))
     assert found.offsets is None
 
 
 def test_neighbours_are_the_photographs_whose_answers_are_most_alike() -> None:
     found = remember(Consensus(neighbours=2))
     assert found.remembered is not None
-    raw = LESSONS.teacher.encode_images(PHOTOGRAPHS)
+    raw = SPACE.teacher.encode_images(PHOTOGRAPHS)
     for row, answer in enumerate(raw):
         others = [place for place in range(len(raw)) if place != row]
         near = sorted(others, key=lambda place: -float(answer @ raw[place]))[:2]
@@ -59,24 +61,23 @@ def test_half_a_balance_takes_half_the_offsets() -> None:
     assert whole.offsets is not None
     assert half.offsets is not None
     torch.testing.assert_close(half.offsets, whole.offsets / 2)
-    answers = LESSONS.teacher.encode_images(PHOTOGRAPHS)
-    balanced = (answers @ LESSONS.prototypes.T / 0.5 - whole.offsets).softmax(dim=1).mean(dim=0)
+    answers = SPACE.teacher.encode_images(PHOTOGRAPHS)
+    balanced = (answers @ SPACE.prototypes.T / 0.5 - whole.offsets).softmax(dim=1).mean(dim=0)
     torch.testing.assert_close(balanced, torch.full_like(balanced, 1 / len(balanced)), rtol=2e-3, atol=0)
 
 
 def test_offsets_are_taken_from_the_teacher_and_not_from_the_student() -> None:
     objective = Objective(distillation_temperature=0.5)
     offsets = torch.tensor([2.0, -1.0, -1.0])
-    lessons = replace(LESSONS, offsets=offsets)
+    lessons = Lessons((replace(SPACE, offsets=offsets),))
     scores = score_step(
         tiny_learner(objective).train(), tiny_views(), objective=objective, plan=StepPlan(), lessons=lessons
     )
     assert scores.lesson is not None
-    assert scores.answer is not None
-    seen = LESSONS.teacher.encode_images(tiny_views()["object_1"]) @ LESSONS.prototypes.T / 0.5
+    seen = SPACE.teacher.encode_images(tiny_views()["object_1"]) @ SPACE.prototypes.T / 0.5
     torch.testing.assert_close(scores.lesson.distribution.probs, (seen - offsets).softmax(dim=1))
-    own = scores.queries["object_1"].embedding @ LESSONS.prototypes.T / 0.5
-    torch.testing.assert_close(scores.answer.probs, own.softmax(dim=1))
+    own = scores.queries["object_1"].embedding @ SPACE.prototypes.T / 0.5
+    torch.testing.assert_close(scores.answers[0].probs, own.softmax(dim=1))
 
 
 class BrokenTeacher(TinyTeacher):
@@ -89,7 +90,7 @@ class BrokenTeacher(TinyTeacher):
 
 
 def test_answers_that_are_no_numbers_are_the_teachers_fault() -> None:
-    lessons = replace(LESSONS, teacher=BrokenTeacher())
+    lessons = Lessons((replace(SPACE, teacher=BrokenTeacher()),))
     with pytest.raises(LeadppError, match="the teacher's answer to 3 of 7 photographs is NaN"):
         remember_answers(
             lessons, batches(), device=torch.device("cpu"), consensus=Consensus(neighbours=2), temperature=0.5
@@ -99,18 +100,19 @@ def test_answers_that_are_no_numbers_are_the_teachers_fault() -> None:
 def test_draws_are_kept_by_photograph_and_taught_in_turn() -> None:
     draws = [PHOTOGRAPHS, PHOTOGRAPHS.flip(3), 255 - PHOTOGRAPHS // 2]
     shown = [{"image": draw[start : start + 3]} for draw in draws for start in range(0, len(PHOTOGRAPHS), 3)]
-    found = remember_answers(
+    lessons = remember_answers(
         LESSONS, shown, device=torch.device("cpu"), consensus=Consensus(), temperature=0.5, draws=3
     )
+    (found,) = lessons.spaces
     assert found.remembered is not None
     objective = Objective(distillation_temperature=0.5)
     samples = torch.tensor([6, 1, 4, 0])
     for epoch in range(5):
-        answers = LESSONS.teacher.encode_images(draws[epoch % 3])
+        answers = SPACE.teacher.encode_images(draws[epoch % 3])
         torch.testing.assert_close(found.remembered[:, epoch % 3], answers)
         scores = score_step(
-            tiny_learner(objective).train(), tiny_views(), objective=objective, plan=StepPlan(), lessons=found,
+            tiny_learner(objective).train(), tiny_views(), objective=objective, plan=StepPlan(), lessons=lessons,
             samples=samples, epoch=epoch,
         )  # fmt: skip
         assert scores.lesson is not None
-        torch.testing.assert_close(scores.lesson.embedding, answers[samples])
+        torch.testing.assert_close(scores.lesson.embeddings[0], answers[samples])

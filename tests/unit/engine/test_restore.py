@@ -49,6 +49,24 @@ def test_the_student_comes_back_as_it_was(backbone: str, tmp_path: Path) -> None
     assert (told["epoch"], told["embedding_dim"], told["backbone"]) == (3, 7, backbone)
 
 
+def test_every_projector_comes_back_and_older_checkpoints_have_one(backbone: str, tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (2, 3, 64, 64), generator=generator_for(1, "images"), dtype=torch.uint8)
+    for further in ([], [4, 9]):
+        student = Student(
+            create_backbone(backbone), embedding_dim=7, further_dims=further, generator=generator_for(1, "student")
+        ).eval()
+        metadata = describe_student(student, backbone=backbone) | {"epoch": 3}
+        if not further:
+            del metadata["further_dims"]  # as it was when there was one teacher
+        path = tmp_path / "epoch-0003.safetensors"
+        save_checkpoint(path, modules={"student": student}, optimizer=None, metadata=metadata)
+        loaded, _ = load_student(path)
+        with torch.no_grad():
+            for expected, found in zip(student(images).embeddings, loaded(images).embeddings, strict=True):
+                assert torch.equal(found, expected)
+        assert loaded.further_dims == tuple(further)
+
+
 def test_checkpoints_that_are_no_student_of_theirs(backbone: str, tmp_path: Path) -> None:
     student = trained_student(backbone)
     whole = describe_student(student, backbone=backbone)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leadpp.engine.step import Lessons, StepPlan, remember, score_step
+from leadpp.engine.lessons import Lessons, Space
+from leadpp.engine.step import StepPlan, remember, score_step
 from leadpp.functional.contrastive import info_nce
 from leadpp.functional.objective import Objective, QueueName, TermName, ViewName, total
 from leadpp.functional.randomness import generator_for
@@ -16,7 +17,8 @@ from tests.unit.tiny import CLASSES, WIDTH, TinyTeacher, tiny_learner, tiny_prot
 
 FULL = Objective(distillation_temperature=0.5)
 REFERENCE = StepPlan(forwards="reference", key_update="forward", key_timing="reference", key_momentum=0.9)
-LESSONS = Lessons(teacher=TinyTeacher(), prototypes=tiny_prototypes())
+SPACE = Space(teacher=TinyTeacher(), prototypes=tiny_prototypes())
+LESSONS = Lessons((SPACE,))
 
 
 def learner_of(objective: Objective = FULL) -> Learner:
@@ -138,33 +140,31 @@ def test_without_a_teacher_contrast_counts_fully() -> None:
     scores = score_step(learner_of(), tiny_views(), objective=FULL, plan=StepPlan())
     assert scores.terms.contrast_weight.tolist() == [1.0] * 4
     assert set(scores.terms.losses) == {"global_global", "global_object", "object_object", "alignment"}
-    assert (scores.lesson, scores.answer, scores.terms.classes) == (None, None, 0)
+    assert (scores.lesson, scores.answers, scores.terms.classes) == (None, (), 0)
 
 
 def test_the_teacher_weighs_and_teaches() -> None:
     scores = score_step(learner_of(), tiny_views(), objective=FULL, plan=StepPlan(), lessons=LESSONS)
     assert scores.lesson is not None
-    assert scores.answer is not None
-    torch.testing.assert_close(scores.lesson.embedding, LESSONS.teacher.encode_images(tiny_views()["object_1"]))
+    torch.testing.assert_close(scores.lesson.embeddings[0], SPACE.teacher.encode_images(tiny_views()["object_1"]))
     torch.testing.assert_close(scores.terms.contrast_weight, scores.lesson.entropy**2)
     torch.testing.assert_close(scores.terms.contrast_weight + scores.terms.distill_weight, torch.ones(4))
-    cosines = scores.pairs["object_object"].query.embedding @ LESSONS.prototypes.T
-    torch.testing.assert_close(scores.answer.probs, (cosines / 0.5).softmax(dim=1))
+    cosines = scores.pairs["object_object"].query.embedding @ SPACE.prototypes.T
+    torch.testing.assert_close(scores.answers[0].probs, (cosines / 0.5).softmax(dim=1))
     assert scores.terms.classes == CLASSES
 
 
 def test_the_students_whole_view_is_held_to_what_the_teacher_sees_in_the_object() -> None:
     both = replace(FULL, distill_view="both")
     scores = score_step(learner_of(), tiny_views(), objective=both, plan=StepPlan(), lessons=LESSONS)
-    seen = (LESSONS.teacher.encode_images(tiny_views()["object_1"]) @ LESSONS.prototypes.T / 0.5).softmax(dim=1)
+    seen = (SPACE.teacher.encode_images(tiny_views()["object_1"]) @ SPACE.prototypes.T / 0.5).softmax(dim=1)
     expected = torch.zeros(4)
     for view in ("object_1", "global_1"):
-        answer = (scores.queries[view].embedding @ LESSONS.prototypes.T / 0.5).log_softmax(dim=1)
+        answer = (scores.queries[view].embedding @ SPACE.prototypes.T / 0.5).log_softmax(dim=1)
         expected += F.kl_div(answer, seen, reduction="none").sum(dim=1) / 2
     torch.testing.assert_close(scores.terms.losses["distillation"], expected)
-    assert scores.answer is not None
-    cosines = scores.queries["object_1"].embedding @ LESSONS.prototypes.T
-    torch.testing.assert_close(scores.answer.probs, (cosines / 0.5).softmax(dim=1))
+    cosines = scores.queries["object_1"].embedding @ SPACE.prototypes.T
+    torch.testing.assert_close(scores.answers[0].probs, (cosines / 0.5).softmax(dim=1))
 
 
 class MuteTeacher(TinyTeacher):
@@ -176,11 +176,11 @@ class MuteTeacher(TinyTeacher):
 
 def test_remembered_answers_are_those_of_the_samples() -> None:
     answers = F.normalize(torch.randn(9, WIDTH, generator=generator_for(3, "answers")), dim=1)
-    lessons = replace(LESSONS, teacher=MuteTeacher(), remembered=answers[:, None])
+    lessons = Lessons((replace(SPACE, teacher=MuteTeacher(), remembered=answers[:, None]),))
     samples = torch.tensor([8, 2, 5, 0])
     scores = score_step(learner_of(), tiny_views(), objective=FULL, plan=StepPlan(), lessons=lessons, samples=samples)
     assert scores.lesson is not None
-    assert torch.equal(scores.lesson.embedding, torch.stack([answers[8], answers[2], answers[5], answers[0]]))
+    assert torch.equal(scores.lesson.embeddings[0], torch.stack([answers[8], answers[2], answers[5], answers[0]]))
     with pytest.raises(ValueError, match="samples must say"):
         score_step(learner_of(), tiny_views(), objective=FULL, plan=StepPlan(), lessons=lessons)
 
@@ -195,10 +195,10 @@ class LearningTeacher(TinyTeacher):
 
 def test_no_teacher_learns() -> None:
     teacher = LearningTeacher()
-    lessons = Lessons(teacher=teacher, prototypes=tiny_prototypes())
+    lessons = Lessons((Space(teacher=teacher, prototypes=tiny_prototypes()),))
     scores = score_step(learner_of(), tiny_views(), objective=FULL, plan=StepPlan(), lessons=lessons)
     assert scores.lesson is not None
-    assert not scores.lesson.embedding.requires_grad
+    assert not scores.lesson.embeddings[0].requires_grad
     assert not scores.terms.contrast_weight.requires_grad
     torch.autograd.backward(total(FULL.reduce(scores.terms)))
     assert teacher.weight.grad is None
@@ -213,7 +213,7 @@ def test_distilling_on_whole_views() -> None:
     scores = score_step(learner, wanted, objective=objective, plan=REFERENCE, lessons=LESSONS)
     assert counter.seen == ["global_1"]
     assert scores.lesson is not None
-    torch.testing.assert_close(scores.lesson.embedding, LESSONS.teacher.encode_images(views["global_1"]))
+    torch.testing.assert_close(scores.lesson.embeddings[0], SPACE.teacher.encode_images(views["global_1"]))
 
 
 def test_distillation_alone_needs_one_view_and_no_queue() -> None:
@@ -292,7 +292,7 @@ def test_the_teacher_says_as_much_about_neighbourhoods_of_its_view_as_it_is_sure
     learner, views = learner_of(objective), tiny_views()
     first = tiny_learner(objective).student.backbone.eval()
     scores = score_step(learner, views, objective=objective, plan=StepPlan(), lessons=LESSONS)
-    taught = _neighbours(LESSONS.teacher.encode_images(views["object_1"]))
+    taught = _neighbours(SPACE.teacher.encode_images(views["object_1"]))
     share = 0.6 * (1 - scores.lesson.entropy[:, None] ** 2) if scores.lesson is not None else torch.zeros(())
     expected = torch.zeros(4)
     for name in ("global_1", "object_1"):

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from leadpp.engine.lessons import Lessons, Space
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.runtime import SilentProgress
-from leadpp.engine.step import Lessons, StepPlan
+from leadpp.engine.step import StepPlan
 from leadpp.engine.trainer import Monitor, Trainer
 from leadpp.engine.waiting import Reading
 from leadpp.errors import CheckpointError, LeadppError
@@ -27,6 +28,7 @@ from tests.progress import WatchedProgress
 from tests.unit.tiny import TinyTeacher, tiny_learner, tiny_prototypes, tiny_views
 
 FULL = Objective(distillation_temperature=0.5)
+SPACE = Space(teacher=TinyTeacher(), prototypes=tiny_prototypes())
 MOCO = Objective(global_object=0, object_object=0, alignment=0, distillation=0, contrast_weighting="one")
 LOOP = LoopPlan(epochs=4, batch_size=4, learning_rate=0.1, checkpoint_every=2, checkpoint_keep=2)
 
@@ -72,7 +74,7 @@ def trainer_of(
         objective=objective,
         order=StepPlan(key_momentum=0.9),
         loop=loop,
-        lessons=Lessons(teacher=TinyTeacher(), prototypes=tiny_prototypes()) if objective.asks_teacher() else None,
+        lessons=Lessons((SPACE,)) if objective.asks_teacher() else None,
         run=run,
         metadata={"backbone": "tiny", "seed": 1} if metadata is None else metadata,
         progress=progress or SilentProgress(),

@@ -33,6 +33,33 @@ def test_output() -> None:
     torch.testing.assert_close(output.embedding, projected / projected.norm(dim=1, keepdim=True))
 
 
+def test_a_space_more_is_a_projector_more_and_changes_nothing_else() -> None:
+    one, three = student_of().eval(), student_of(further_dims=[7, 3]).eval()
+    weights = one.state_dict()
+    assert set(three.state_dict()) - set(weights) == {
+        f"further.{place}.{layer}.{part}" for place in (0, 1) for layer in (0, 2) for part in ("weight", "bias")
+    }
+    for name, tensor in weights.items():
+        assert torch.equal(three.state_dict()[name], tensor), name
+    output = three(images())
+    assert torch.equal(output.embedding, one(images()).embedding)
+    assert output.embedding is output.embeddings[0]
+    assert [tuple(rows.shape) for rows in output.embeddings] == [(4, 5), (4, 7), (4, 3)]
+    for projector, rows in zip(three.further, output.embeddings[1:], strict=True):
+        torch.testing.assert_close(rows, F.normalize(projector(output.feature), dim=1))
+
+
+def test_the_key_encoder_follows_in_the_first_space_alone() -> None:
+    student = student_of(further_dims=[7])
+    key = KeyEncoder(student)
+    assert not [name for name in key.state_dict() if "further" in name]
+    with torch.no_grad():
+        for weight in student.parameters():
+            weight.add_(1)
+    update_key(student, key, momentum=0.5)
+    assert key(images()).shape == (4, 5)
+
+
 def test_attention_by_definition() -> None:
     student = student_of().train()
     feature_map = student(images()).feature_map

@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as oracle
 
 from leadpp.errors import WeightsError
 from leadpp.models.teacher import IMAGENET_MEAN, IMAGENET_STD, OpenClipTeacher, load_teacher, load_teachers
-from leadpp.text.encoding import TokenCounter
+from leadpp.text.splitting import TokenCounter
 from tests.unit.models.tiny_clip import CONTEXT, DIM, MEAN, SIZE, STD, tiny_model, write_tiny_clip
 
 

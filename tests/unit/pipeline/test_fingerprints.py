@@ -92,6 +92,10 @@ def changed(run: Path, change: Callable[[], tuple[Job, ImageIndex]]) -> set[str]
         ({"teacher": {"balance": 0.25}}, {"train", "report"}),
         ({"teacher": {"fit": "squeeze"}}, {"train", "report"}),
         ({"teacher": {"pretrained": "other"}}, {"prototypes", "train", "evaluate", "report"}),
+        (
+            {"teacher": {"models": ["ViT-B-16:openai", "ViT-L-14:openai"]}},
+            {"prototypes", "train", "evaluate", "report"},
+        ),
         ({"input": {"size": 96}}, {"train", "evaluate", "report"}),
         ({"input": {"workers": 3}}, {"report"}),
         ({"input": {"cache": "ram", "cache_limit_gb": 2.0, "augment": "device"}}, {"report"}),
@@ -106,6 +110,7 @@ def changed(run: Path, change: Callable[[], tuple[Job, ImageIndex]]) -> set[str]
         ({"evaluate": {"probe_epochs": 3}}, {"evaluate", "report"}),
         ({"evaluate": {"chunk": 3}}, set()),
         ({"report": {"samples": 3}}, {"report"}),
+        ({"llm": {"model": "m", "base_url": "http://127.0.0.1:1/v1", "per_class": 3}}, set()),
     ],
 )
 def test_settings(run: Path, settings: dict[str, Any], expected: set[str]) -> None:
@@ -202,6 +207,20 @@ def test_ones_own_factory_is_known_by_its_source(run: Path, tmp_path: Path, monk
     assert fingerprint(job(run, gone), INDEX, "train") != first
 
 
+def test_the_bytes_of_every_teacher_count(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_text("one")
+    settings = {
+        "teacher": {"models": [f"local-dir:{tmp_path / 'student'}", f"ViT-B-16:{tmp_path / 'weights.pt'}"]},
+    }
+    turned = {"teacher": {"models": settings["teacher"]["models"][::-1]}}
+    for name in ("prototypes", "train", "evaluate"):
+        found = [fingerprint(job(run, settings), INDEX, name), fingerprint(job(run, turned), INDEX, name)]
+        for file in ("weights.pt", "student/model.safetensors"):
+            (tmp_path / file).write_text(f"changed for {name}")
+            found.append(fingerprint(job(run, settings), INDEX, name))
+        assert len(set(found)) == 4
+
+
 def test_a_student_without_teacher_or_boxes_does_not_care_for_them(run: Path) -> None:
     alone = {"preset": "moco"}
     first = fingerprint(job(run, alone), INDEX, "train")
@@ -227,10 +246,12 @@ def test_the_report_follows_the_runs_beside_it(run: Path) -> None:
     assert changed(run, lambda: ((run / "comparison.json").write_text("more"), (job(run), INDEX))[1]) == {"report"}
 
 
-def test_the_temperature_of_names_counts_where_nothing_is_measured(run: Path) -> None:
-    bare = dataclasses.replace(
-        INDEX, classes=(), records=tuple(dataclasses.replace(item, label=None) for item in INDEX.records)
-    )
+def test_what_decides_the_confidence_of_names_counts_where_there_are_names(run: Path) -> None:
+    plain = fingerprint(job(run), INDEX, "evaluate")
+    for change in ({"loss": {"distillation_temperature": 0.5}}, {"name": {"fit_images": 5}}):
+        assert fingerprint(job(run, change), INDEX, "evaluate") != plain
+    for change in ({"name": {"top": 3}}, {"name": {"unsure": 0.1}}, {"discover": {"below": 0.5}}):
+        assert fingerprint(job(run, change), INDEX, "evaluate") == plain
+    (run / "prototypes.safetensors").unlink()
     warm = job(run, {"loss": {"distillation_temperature": 0.5}})
     assert fingerprint(warm, INDEX, "evaluate") == fingerprint(job(run), INDEX, "evaluate")
-    assert fingerprint(warm, bare, "evaluate") != fingerprint(job(run), bare, "evaluate")

@@ -123,6 +123,14 @@ def test_prototypes_give_names_scores_and_entropy(world: World) -> None:
     assert float(written[0]["score_teacher"]) == pytest.approx(rows[0]["score_teacher"], abs=1e-4)
 
 
+def test_a_name_that_a_spreadsheet_would_run_is_guarded_in_the_csv_alone(world: World) -> None:
+    save_prototypes(world.run, names=("=yellow", "=red", "=green", "=blue"))
+    _, rows, _ = run_stage(world)
+    assert {row["name_student"][0] for row in rows} == {"="}
+    with (world.run / "photographs.csv").open(newline="", encoding="utf-8") as stream:
+        assert [row["name_student"] for row in csv.DictReader(stream)] == [f"'{row['name_student']}" for row in rows]
+
+
 def test_prototypes_without_names_give_entropy_alone(world: World) -> None:
     save_prototypes(world.run, names=None)
     result, rows, notes = run_stage(world)

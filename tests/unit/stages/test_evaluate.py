@@ -97,7 +97,8 @@ def test_there_is_a_row_for_each_encoder_feature_and_set(finished: tuple[World, 
     wanted |= {"cluster_accuracy_spherical", "nmi_spherical", "ari_spherical"}
     assert all(0 <= row[name] <= 1 for row in rows for name in wanted - {"ari", "ari_spherical"})
     assert all(wanted <= set(row) for row in rows)
-    assert read_json(world.run / "evaluation.json", kind="evaluation") == {"rows": rows}
+    stored = read_json(world.run / "evaluation.json", kind="evaluation")
+    assert (set(stored), stored["rows"]) == ({"rows", "names"}, rows)
 
 
 def test_figures_are_those_of_the_saved_embeddings(finished: tuple[World, list[dict[str, Any]]]) -> None:
@@ -300,8 +301,40 @@ def free(world: World) -> Config:
 def test_naming_is_absent_where_names_are_unknown(world: World, change: Callable[[World], Config]) -> None:
     rows, notes = run_stage(world, change(world))
     assert [row["encoder"] for row in rows] == ["student", "student", "frozen", "teacher"]
-    assert not any(name.startswith("naming") for row in rows for name in row)
+    assert not {"naming_student", "naming_teacher", "naming_top5", "naming_ece"} & {
+        name for row in rows for name in row
+    }
     assert ("hold no class names" in notes) == (change is nameless)
+    assert (read_json(world.run / "evaluation.json", kind="evaluation").get("names") is None) == (change is nameless)
+
+
+def test_names_of_a_vocabulary_of_its_own_are_measured_by_clusters_and_by_meaning(world: World) -> None:
+    rows, _ = run_stage(world, quick(world, text__match="free"))
+    teacher = row_of(rows, "teacher", "embedding", "whole")
+    assert {"naming_cluster_accuracy", "semantic_accuracy", "semantic_chance"} <= set(teacher)
+    names = read_json(world.run / "evaluation.json", kind="evaluation")["names"]
+    assert names["knowledge"]["names"].startswith("proposed names: a list of 4")
+    assert all("reliability" not in row for row in names["rows"])
+
+
+def test_names_come_with_what_went_into_them(finished: tuple[World, list[dict[str, Any]]]) -> None:
+    world, rows = finished
+    names = read_json(world.run / "evaluation.json", kind="evaluation")["names"]
+    assert names["knowledge"]["names"] == "true names: one for each of the 4 classes of the data, and no other"
+    assert names["knowledge"]["clusters"].startswith("the true count")
+    assert [(row["encoder"], row["set"]) for row in names["rows"]] == [
+        (who, which) for which in ("whole", "crop") for who in ("student", "teacher")
+    ]
+    crop = names["rows"][3]
+    assert crop["calibration"]["temperatures"] == [world.config.loss.distillation_temperature]
+    assert (crop["confusions"], sum(crop["reliability"]["counts"])) == ([], TEST * len(COLOURS))
+    assert crop["figures"]["semantic_accuracy"] == pytest.approx(1)
+    assert row_of(rows, "teacher", "embedding", "crop")["naming_at_50"] == crop["coverage"]["accuracy"][49] == 1.0
+    kept = read_json(world.run / "naming.json", kind="naming")["sets"]
+    assert kept["crop"] == names["rows"][2]["calibration"]
+    assert kept["crop"]["fitted"]
+    assert kept["crop"]["reached"] == pytest.approx(kept["crop"]["targets"])
+    assert kept["crop"]["images"] == TRAIN * len(COLOURS)
 
 
 def test_an_untaught_student_does_not_name(world: World) -> None:

@@ -14,6 +14,7 @@ from leadpp.config import Config, build_config
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord, Split, open_data
 from leadpp.data.views import read_photograph
+from leadpp.engine.locating import BoxReader
 from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import ArtifactError, DataError
 from leadpp.functional.boxes import policy_boxes
@@ -261,7 +262,7 @@ def test_batches_go_by_the_size_of_the_pictures(
     monkeypatch: pytest.MonkeyPatch, size: int, asked: int, expected: int
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    reader = stage._Reader(root=Path(), asked=asked, workers=0, device=torch.device("cpu"))
+    reader = BoxReader(root=Path(), asked=asked, workers=0, device=torch.device("cpu"))
     assert reader.batch_size(size) == expected
 
 

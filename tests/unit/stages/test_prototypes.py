@@ -1,3 +1,5 @@
+import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,10 +14,10 @@ from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import ArtifactError, TextError, WeightsError
 from leadpp.io.artifacts import file_digest
 from leadpp.models.teacher import load_teacher
-from leadpp.stages.prototypes import build_prototypes
+from leadpp.stages.prototypes import build_prototypes, export_prototypes
 from leadpp.text.descriptions import read_descriptions
-from leadpp.text.encoding import encode_texts
-from leadpp.text.prototypes import Prototypes, read_prototypes, write_prototypes
+from leadpp.text.encoding import LongText, encode_texts
+from leadpp.text.prototypes import Prototypes, read_prototypes, read_spaces, write_prototypes
 from tests.unit.models.tiny_clip import CONTEXT, DIM, write_tiny_clip
 
 CLASSES = ("001.Black_footed_Albatross", "002.F/A-18", "003.Wren")
@@ -76,6 +78,7 @@ def test_descriptions_come_in_the_order_of_the_classes_under_their_true_names(tm
         "dim": DIM,
         "model": f"local-dir:{clip}",
         "names_known": True,
+        "indistinct_pairs": 0,
         "texts": 3,
         "pieces": 3,
         "longest_tokens": 5,
@@ -163,8 +166,8 @@ def test_names_are_matched_before_the_teacher_is_loaded(tmp_path: Path) -> None:
         build_prototypes(index=_index("wren", "auk"), run=tmp_path, config=_config(tmp_path / "absent"))
 
 
-@pytest.mark.parametrize("long_text", ["split", "cut"])
-def test_long_texts_are_told_of(tmp_path: Path, clip: Path, long_text: Literal["split", "cut"]) -> None:
+@pytest.mark.parametrize("long", ["split", "truncate", "summary"])
+def test_long_texts_are_told_of(tmp_path: Path, clip: Path, long: LongText) -> None:
     table = tmp_path / "texts.json"
     text = "The wren is small and brown. Its tail points up. It sings loudly."
     table.write_text(f'{{"Wren": "{text}", "Auk": "Black."}}', encoding="utf-8")
@@ -172,17 +175,25 @@ def test_long_texts_are_told_of(tmp_path: Path, clip: Path, long_text: Literal["
     results = build_prototypes(
         index=_index(),
         run=tmp_path,
-        config=_config(clip, TextConfig(long_text=long_text)),
+        config=_config(clip, TextConfig(long=long)),
         descriptions=table,
         progress=progress,
     )
     made = read_prototypes(tmp_path / "prototypes.safetensors")
-    assert made.long_text == long_text
+    assert made.long_text == long
     assert results["longest_tokens"] == 2 + len(text.replace(".", " .").split())
-    if long_text == "cut":
+    if long == "truncate":
         assert torch.allclose(made.vectors[:1], _tower(clip, [text]), atol=1e-5)
         assert results["pieces"] == 2
-        assert progress.notes == [f"1 of 2 texts are longer than {made.model} reads: cut"]
+        assert progress.notes == [f"1 of 2 texts are longer than {made.model} reads: truncated"]
+    elif long == "summary":
+        assert made.read_texts is not None
+        (short,), (black,) = made.read_texts
+        # the longest sentence is most of the whole, and beside it no other fits into 12 tokens
+        assert (short, black) == ("The wren is small and brown.", "Black.")
+        assert made.texts == ((text,), ("Black.",))
+        assert torch.allclose(made.vectors, _tower(clip, [short, black]), atol=1e-5)
+        assert "shortened to the sentences" in progress.notes[0]
     else:
         parts = _tower(clip, ["The wren is small and brown.", "Its tail points up. It sings loudly."])
         # 7 tokens against 5 + 4, full stops included
@@ -199,7 +210,7 @@ def test_reference_vectors_without_names_keep_their_order_and_name_nobody(tmp_pa
     made = read_prototypes(tmp_path / "prototypes.safetensors")
     assert torch.allclose(made.vectors, vectors, atol=1e-3)
     assert made.names is None
-    assert results == {"classes": 3, "dim": 8, "model": "", "names_known": False}
+    assert results == {"classes": 3, "dim": 8, "model": "", "names_known": False, "indistinct_pairs": 0}
     assert not (tmp_path / "descriptions.csv").exists()
 
 
@@ -301,3 +312,112 @@ def test_a_teacher_whose_towers_differ_in_width_is_refused(tmp_path: Path, monke
     config = Config(teacher=TeacherConfig(factory="uneven_teacher:Uneven"), train=TrainConfig(device="cpu"))
     with pytest.raises(TextError, match="4 wide, but the image tower of uneven is 5 wide"):
         build_prototypes(index=_index("a", "b"), run=tmp_path, config=config)
+
+
+def test_names_in_several_sentences_are_an_ensemble(tmp_path: Path, clip: Path) -> None:
+    names = _names(tmp_path, "Wren", "Auk")
+    config = _config(clip, TextConfig(template="a {}. | one {}!"))
+    results = build_prototypes(index=_index(), run=tmp_path, config=config, names=names)
+    made = read_prototypes(tmp_path / "prototypes.safetensors")
+    assert made.texts == (("a Wren.", "one Wren!"), ("a Auk.", "one Auk!"))
+    mean = _tower(clip, ["a Wren.", "a Auk."]) + _tower(clip, ["one Wren!", "one Auk!"])
+    assert torch.allclose(made.vectors, torch.nn.functional.normalize(mean, dim=1), atol=1e-5)
+    assert results["texts"] == 4
+
+
+def test_descriptions_are_mixed_with_names(tmp_path: Path, clip: Path) -> None:
+    table = tmp_path / "texts.csv"
+    table.write_text("Wren,Tiny.\nFA-18,A jet.\nBlack-footed albatross,Dark.\nWren,Brown.\n")
+    config = _config(clip, TextConfig(template="a {}.|one {}!", mix="names=0.25"))
+    results = build_prototypes(index=_index(*CLASSES), run=tmp_path, config=config, descriptions=table)
+    made = read_prototypes(tmp_path / "prototypes.safetensors")
+    unit = torch.nn.functional.normalize
+    tiny, brown = _tower(clip, ["Tiny.", "Brown."])
+    described = torch.stack([*_tower(clip, ["Dark.", "A jet."]), unit(tiny + brown, dim=0)])
+    spelled = ["Black-footed albatross", "FA-18", "Wren"]
+    first, second = (_tower(clip, [shape.format(name) for name in spelled]) for shape in ("a {}.", "one {}!"))
+    named = unit(first + second, dim=1)
+    assert torch.allclose(made.vectors, unit(0.75 * described + 0.25 * named, dim=1), atol=1e-5)
+    assert (made.names, made.template, made.names_share) == (CLASSES, "a {}.|one {}!", 0.25)
+    assert made.texts == (("Dark.",), ("A jet.",), ("Tiny.", "Brown."))
+    assert results["texts"] == 4
+
+
+def test_a_mix_without_descriptions_is_told_to_have_no_effect(tmp_path: Path, clip: Path) -> None:
+    names, mixed = _names(tmp_path, "Wren", "Auk"), _config(clip, TextConfig(mix="names=0.5"))
+    vectors = []
+    for config, notes in ((_config(clip), 0), (mixed, 1)):
+        progress = SilentProgress()
+        build_prototypes(index=_index(), run=tmp_path, config=config, names=names, progress=progress)
+        vectors.append(read_prototypes(tmp_path / "prototypes.safetensors").vectors)
+        assert len([note for note in progress.notes if "text.mix has no effect on names alone" in note]) == notes
+    assert torch.equal(*vectors)
+    progress = SilentProgress()
+    build_prototypes(
+        index=_index(), run=tmp_path, config=mixed, prototypes=tmp_path / "prototypes.safetensors", progress=progress
+    )
+    assert "text.mix has no effect on ready prototypes" in progress.notes
+
+
+def test_each_teacher_reads_the_same_words_in_its_own_space(tmp_path: Path, clip: Path) -> None:
+    other = write_tiny_clip(tmp_path / "wide", embed_dim=24)
+    table = tmp_path / "texts.csv"
+    table.write_text("class name,description\nWren,Tiny.\nFA-18,A jet.\nBlack-footed albatross,Dark.\nWren,Brown.\n")
+    models = (f"local-dir:{clip}", f"local-dir:{other}")
+    config = Config(teacher=TeacherConfig(models=models), train=TrainConfig(device="cpu"))
+    progress = SilentProgress()
+    results = build_prototypes(
+        index=_index(*CLASSES), run=tmp_path, config=config, descriptions=table, progress=progress
+    )
+    spaces = read_spaces(tmp_path / "prototypes.safetensors")
+    assert [(space.model, space.dim) for space in spaces] == [(models[0], DIM), (models[1], 24)]
+    for space, folder in zip(spaces, (clip, other), strict=True):
+        dark, jet, tiny, brown = _tower(folder, ["Dark.", "A jet.", "Tiny.", "Brown."])
+        wren = torch.nn.functional.normalize(tiny + brown, dim=0)
+        assert torch.allclose(space.vectors, torch.stack([dark, jet, wren]), atol=1e-5)
+        assert space.names == CLASSES
+        assert space.temperature == pytest.approx(0.07)
+    assert [row["model"] for row in results["spaces"]] == list(models)
+    assert (results["model"], results["dim"], results["spaces"][1]["dim"]) == (models[0], DIM, 24)
+    assert progress.notes == ["4 texts for 3 classes: those of a class are averaged"]
+    again = tmp_path / "again"
+    build_prototypes(
+        index=_index("wren", "fa18", "black footed albatross"),
+        run=again,
+        config=config,
+        prototypes=tmp_path / "prototypes.safetensors",
+    )
+    for space, former in zip(read_spaces(again / "prototypes.safetensors"), spaces, strict=True):
+        assert torch.equal(space.vectors, former.vectors[[2, 1, 0]])
+
+
+def test_classes_that_the_teacher_cannot_tell_apart_are_told_of_once(tmp_path: Path) -> None:
+    rows = torch.eye(4)
+    rows[1] = torch.tensor([0.99, math.sqrt(1 - 0.99**2), 0, 0])
+    made = Prototypes(vectors=rows, names=("auk", "gull", "tern", "wren"), model="ViT")
+    for temperature, count in ((None, 1), (0.01, 0), (0.05, 1)):
+        write_prototypes(tmp_path / "own.safetensors", dataclasses.replace(made, temperature=temperature))
+        progress = SilentProgress()
+        results = build_prototypes(
+            index=_index(), run=tmp_path, config=Config(), prototypes=tmp_path / "own.safetensors", progress=progress
+        )
+        assert results["indistinct_pairs"] == len(progress.notes) == count
+    assert (
+        "1 pair of classes is closer than ViT can tell apart at temperature 0.05: 'auk' and 'gull'" in progress.notes[0]
+    )
+
+
+def test_prototypes_are_exported_with_their_names_beside_them(tmp_path: Path) -> None:
+    _, vectors = _reference(tmp_path)
+    first = Prototypes(vectors=vectors, names=("b", "a", "c"))
+    second = Prototypes(
+        vectors=vectors[:, :7] / vectors[:, :7].norm(dim=1, keepdim=True), names=first.names, model="two"
+    )
+    write_prototypes(tmp_path / "prototypes.safetensors", first, second)
+    result = export_prototypes(tmp_path, tmp_path / "out" / "x.pt")
+    assert torch.load(tmp_path / "out" / "x.pt", weights_only=True).shape == (3, 8)
+    assert (tmp_path / "out" / "x.names.txt").read_text() == "b\na\nc\n"
+    assert result["names"] == str(tmp_path / "out" / "x.names.txt")
+    result = export_prototypes(tmp_path / "prototypes.safetensors", tmp_path / "y.pt", dtype="float32", space=2)
+    assert torch.equal(torch.load(tmp_path / "y.pt", weights_only=True), second.vectors)
+    assert (result["dim"], result["model"], result["dtype"]) == (7, "two", "float32")

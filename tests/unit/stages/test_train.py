@@ -15,10 +15,11 @@ from leadpp.config import build_config
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.transforms import TRAIN_RECIPE, Recipe, training_recipe
 from leadpp.data.views import EvalSet, ViewSet
+from leadpp.engine.lessons import Lessons
 from leadpp.engine.monitor import NeighbourMonitor
 from leadpp.engine.restore import load_student
 from leadpp.engine.runtime import SilentProgress
-from leadpp.engine.step import Lessons, StepPlan
+from leadpp.engine.step import StepPlan
 from leadpp.errors import ArtifactError, CheckpointError, ConfigError, DataError, LeadppError, TextError
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import write_table
@@ -582,6 +583,7 @@ def test_compiling_is_told_and_changes_no_checkpoint(
     ((_, lessons, batch),) = asked
     assert (batch.shape, batch.dtype) == ((4, 3, 32, 32), torch.uint8)
     assert lessons is not None
-    assert lessons.remembered is not None  # known by then, so that a teacher that is never asked is not compiled
+    # known by then, so that a teacher that is never asked is not compiled
+    assert lessons.spaces[0].remembered is not None
     plain = build_config(settings(backbone, train={"epochs": 2}))
     assert train(index=index, run=run, config=plain, resume=True)["epochs"] == 2

@@ -1,6 +1,8 @@
+import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from leadpp.errors import ArtifactError, TextError
@@ -23,10 +25,24 @@ def _file(folder: Path, content: str | bytes, name: str = "texts.csv") -> Path:
         'Wren,"Small, brown.",\nAuk,Black and white.,\n',
         'description,family,class\n"Small, brown.",Troglodytidae,Wren\nBlack and white.,Alcidae,Auk\n',
         'id,name,text\n7,Wren,"Small, brown."\n3, Auk , Black and white. \n',
+        "class name;description\nWren;Small, brown.\nAuk;Black and white.\n",
+        '\n"Wren";Small, brown.\nAuk;Black and white.\n',
+        "class name\tdescription\nWren\tSmall, brown.\nAuk\tBlack and white.\n",
     ],
-    ids=["plain", "empty third column", "bom and crlf", "no header", "no header, third column", "order", "ids"],
+    ids=[
+        "plain",
+        "empty third column",
+        "bom and crlf",
+        "no header",
+        "no header, third column",
+        "order",
+        "ids",
+        "semicolons",
+        "semicolons alone",
+        "tabs",
+    ],
 )
-def test_the_forms_of_csv_say_the_same(tmp_path: Path, content: str) -> None:
+def test_the_forms_of_csv_say_the_same(tmp_path: Path, content: str | bytes) -> None:
     assert list(read_descriptions(_file(tmp_path, content)).items()) == [
         ("Wren", ("Small, brown.",)),
         ("Auk", ("Black and white.",)),
@@ -39,6 +55,76 @@ def test_texts_in_a_column_without_a_title_are_left_out_and_told_of(tmp_path: Pa
     assert read_descriptions(path, notify=told.append) == {"Wren": ("Small, brown.",), "Auk": ("Black.",)}
     assert told == [f"{path}: 1 texts in a column without a title are left out, first of 'Auk'"]
     assert read_descriptions(path) == {"Wren": ("Small, brown.",), "Auk": ("Black.",)}
+
+
+def test_a_table_without_a_header_is_told_of(tmp_path: Path) -> None:
+    path = _file(tmp_path, 'Vogel;Beschreibung\nWren;"Small, brown."\n')
+    told: list[str] = []
+    assert list(read_descriptions(path, notify=told.append)) == ["Vogel", "Wren"]
+    assert told == [f"{path}: the first line is no header (class name,description), so 'Vogel' is taken for a class"]
+
+
+@pytest.mark.parametrize(
+    ("content", "one", "other"),
+    [
+        ("Kite, Red;Red and forked.\nWren, Small;Brown and small.\n", "commas", "semicolons"),
+        ("Wren;Small, brown.\nAuk;Black, white.\n", "semicolons", "commas"),
+        ("Wren\tSmall; brown.\n", "tabs", "semicolons"),
+    ],
+)
+def test_a_table_that_could_be_divided_in_two_ways_is_refused(
+    tmp_path: Path, content: str, one: str, other: str
+) -> None:
+    with pytest.raises(TextError, match=rf"divided by {one} or by {other}\? .* put a header"):
+        read_descriptions(_file(tmp_path, content))
+    delimiter = {"commas": ",", "semicolons": ";", "tabs": "\t"}[one]
+    assert read_descriptions(_file(tmp_path, f"class name{delimiter}description\n{content}"))
+
+
+def test_delimiters_inside_quotes_divide_nothing(tmp_path: Path) -> None:
+    path = _file(tmp_path, 'Wren,"Small; brown"\nAuk,"Black; ""white"""\n')
+    assert read_descriptions(path) == {"Wren": ("Small; brown",), "Auk": ('Black; "white"',)}
+
+
+@pytest.mark.parametrize("letters", [100_000, 200_000, 1_000_000])
+def test_long_descriptions_are_read_whole(tmp_path: Path, letters: int) -> None:
+    limit = csv.field_size_limit()
+    text = ("A small bird, " * letters)[:letters].strip()
+    path = tmp_path / "texts.csv"
+    write_descriptions(path, {"Wren": (text,), "Auk": ("Black.",)})
+    assert read_descriptions(path) == {"Wren": (text,), "Auk": ("Black.",)}
+    assert csv.field_size_limit() == limit
+
+
+def test_formulas_of_others_are_words_and_ours_are_guarded(tmp_path: Path) -> None:
+    path = _file(tmp_path, "class name,description\n=Wren,+Small\n@Auk,-black\n")
+    found = read_descriptions(path)
+    assert found == {"=Wren": ("+Small",), "@Auk": ("-black",)}
+    write_descriptions(path, found)
+    assert path.read_text() == "class name,description\n'=Wren,'+Small\n'@Auk,'-black\n"
+    assert read_descriptions(path) == found
+
+
+NASTY = [*"\"',;\t\n=+-@ aZ0.é中🐦\u200b\ufeff\u2028\x0b\x85|\\", '""', "sep=", "'="]
+
+
+def test_any_words_that_are_written_are_read_back(tmp_path: Path) -> None:
+    draw = np.random.default_rng(9)
+
+    def words(pieces: int) -> str:
+        return "".join(draw.choice(NASTY) for _ in range(draw.integers(1, pieces))).strip()
+
+    path = tmp_path / "texts.csv"
+    for _ in range(60):
+        texts: dict[str, tuple[str, ...]] = {}
+        for number in range(draw.integers(1, 6)):
+            name = f"{draw.choice([*'=+@;,'])}{number} {words(6)}".translate(dict.fromkeys(b"\n\x0b\x85", " "))
+            own = dict.fromkeys(text for text in (words(30) for _ in range(3)) if text)
+            if own:
+                texts[" ".join(name.replace("\u2028", " ").split()) + f"n{number}"] = tuple(own)
+        if texts:
+            write_descriptions(path, texts)
+            assert list(read_descriptions(path).items()) == list(texts.items())
 
 
 def test_nothing_is_told_where_nothing_is_left_out(tmp_path: Path) -> None:
@@ -92,7 +178,26 @@ def test_a_list_of_objects_says_the_same(tmp_path: Path, name: str, text: str) -
         ("Wren,Small.\nAuk,Black.\nwren,Brown.\n", "'Wren' and 'wren' are the same"),
         ("Red Kite,Red.\nRed Kite,Forked.\nred-kite,Soars.\n", "'Red Kite' and 'red-kite' are the same"),
         ("name,text\nWren,Small.\nAuk,Black.\nWren, Small. \n", "line 4: 'Wren' has the same description at line 2;"),
-        (b"Wren,Small\xff\n", "expected UTF-8"),
+        (b"Wren,Small\xff\n", "expected UTF-8 text, found byte 0xff at 10, line 1"),
+        ("class name,description\nCafé,Small.\n".encode("cp1252"), "found byte 0xe9 at 26, line 2; save .* as UTF-8"),
+        ("Wren,Small.\n".encode("utf-16-le"), "expected text, found zero bytes"),
+        (b"\xff\xfeW\x00r", "expected UTF-16-LE text, found byte 0x72 at 2"),
+        (b"Wren,Sm\x00all.\n", "expected text, found zero bytes"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "found a picture, an archive or another file"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "found a picture, an archive or another file"),
+        (b"PK\x03\x04\x14\x00\x06\x00xl/", "expected text, found a zip archive or a spreadsheet"),
+        (
+            "class,details\nWren,Small.\n",
+            r"line 1: expected a column 'description' \(or caption, .*found 'class', 'det",
+        ),
+        ("kind,text\nWren,Small.\n", "line 1: expected a column 'class name' .* in the header, found 'kind', 'text'"),
+        ("class name\nWren\n", "line 1: expected a column 'description' .* found 'class name'"),
+        ("class,species,text\na,b,c\n", "both 'class' and 'species' could be the column 'class name'"),
+        ("name,description,description\na,b,c\n", "both 'description' and 'description' could be"),
+        ('"Wr\nen",Small.\n', r"'Wr\\nen' holds '\\n', a control character or line break"),
+        ("Wr\x07en,Small.\n", r"holds '\\x07', a control character"),
+        (f"{'a' * 300},Small.\n", "has 300 letters, expected at most 200"),
+        ("name|description\nWren|Small.\n", "expected `class name,description`, found 1 column"),
     ],
 )
 def test_bad_csv_is_refused_where_the_mistake_is(tmp_path: Path, content: str | bytes, message: str) -> None:
@@ -133,6 +238,11 @@ def test_bad_csv_is_refused_where_the_mistake_is(tmp_path: Path, content: str | 
             "item 3: 'Wren' has the same description at item 1;",
         ),
         ('{"Black Tern": "a", "Black_Tern": "b"}', "'Black Tern' and 'Black_Tern' are the same"),
+        ('{"Wren": "a\\u0000b"}', "key 'Wren': 'Wren' or its description holds a zero or half a letter"),
+        ('{"Wren": "a\\ud83d"}', "key 'Wren': 'Wren' or its description holds a zero or half a letter"),
+        ('{"Wr\\ud83d": "a"}', "or its description holds a zero or half a letter"),
+        ('{"Wr\\nen": "a"}', "a control character or line break"),
+        ("[" * 100_000, "not valid JSON"),
     ],
 )
 def test_bad_json_is_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -1,5 +1,3 @@
-"""The stand-in tower reads ``limit`` words, two of which are marks, and embeds a text by counting its letters."""
-
 import math
 from collections.abc import Iterable, Sequence
 
@@ -8,27 +6,8 @@ import torch
 from torch import Tensor
 
 from leadpp.errors import TextError
-from leadpp.text.encoding import BATCH, average_texts, encode_texts, fill_template, split_text
-
-
-class LetterTower:
-    """Counts one token for each letter, and two for the marks; cuts what is too long."""
-
-    def __init__(self, limit: int) -> None:
-        self.context_tokens = limit
-        self.read: list[str] = []
-
-    def count_tokens(self, text: str) -> int:
-        return 2 + sum(letter.isalnum() for letter in text)
-
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        self.read += texts
-        assert len(texts) <= BATCH
-        rows = torch.zeros(len(texts), 26)
-        for row, text in zip(rows, texts, strict=True):
-            for letter in [letter for letter in text.lower() if letter.isalnum()][: self.context_tokens - 2]:
-                row[ord(letter) % 26] += 1
-        return rows
+from leadpp.text.encoding import BATCH, average_texts, encode_texts, fill_template, mix_vectors
+from tests.unit.text.letter_tower import LetterTower
 
 
 class PlainTower:
@@ -44,37 +23,6 @@ def _unit(letters: str) -> list[float]:
         counts[ord(letter) % 26] += 1
     length = math.sqrt(sum(count * count for count in counts))
     return [count / length for count in counts]
-
-
-@pytest.mark.parametrize(
-    ("text", "limit", "pieces"),
-    [
-        ("aaa bbb.", 8, ["aaa bbb."]),
-        ("aaa. bbb! ccc? ddd.", 8, ["aaa. bbb!", "ccc? ddd."]),
-        ("aaa. bbbb bbbb. ccc", 9, ["aaa.", "bbbb", "bbbb. ccc"]),
-        ("aa bb cc dd ee.", 6, ["aa bb", "cc dd", "ee."]),
-        ("abcdefghij", 6, ["abcd", "efgh", "ij"]),
-        ("aa abcdefg bb", 6, ["aa", "abcd", "efg", "bb"]),
-        ("「鶴です。鷺です。」", 5, ["「鶴です。", "鷺です。」"]),
-        ("e.g. a. b", 5, ["e.g. a.", "b"]),
-    ],
-    ids=["fits", "sentences", "words", "one sentence", "no spaces", "a long word", "no spaces but stops", "short"],
-)
-def test_texts_divide_at_the_coarsest_end_that_fits(text: str, limit: int, pieces: list[str]) -> None:
-    assert split_text(text, counter=LetterTower(limit)) == pieces
-
-
-@pytest.mark.parametrize("limit", [3, 4, 7, 11, 30])
-def test_every_piece_fits_and_no_letter_is_lost(limit: int) -> None:
-    text = "The wren, small and brown; tail up. Sings loudly!\n\nIncomprehensibilities abound: eats (mostly) spiders. "
-    tower = LetterTower(limit)
-    pieces = split_text(text, counter=tower)
-    assert all(0 < tower.count_tokens(piece) <= limit for piece in pieces)
-    assert "".join("".join(pieces).split()) == "".join(text.split())
-
-
-def test_a_letter_that_does_not_fit_is_left_to_the_tower() -> None:
-    assert split_text("ab", counter=LetterTower(2)) == ["a", "b"]
 
 
 def test_a_short_text_is_its_own_vector() -> None:
@@ -96,9 +44,9 @@ def test_pieces_weigh_by_their_words_not_by_their_marks() -> None:
     assert (found.pieces, found.long_texts, found.longest_tokens) == (4, 1, 6)
 
 
-def test_cut_gives_the_tower_the_whole_text_and_still_counts() -> None:
+def test_truncate_gives_the_tower_the_whole_text_and_still_counts() -> None:
     tower = LetterTower(5)
-    found = encode_texts(["aab. c"], encoder=tower, long_text="cut")
+    found = encode_texts(["aab. c"], encoder=tower, long_text="truncate")
     assert tower.read == ["aab. c"]
     assert found.vectors[0].tolist() == pytest.approx(_unit("aab"))
     assert (found.pieces, found.long_texts) == (1, 1)
@@ -162,6 +110,24 @@ def test_texts_that_say_the_opposite_have_no_mean() -> None:
     row = _random_rows(1, 8)
     with pytest.raises(TextError, match="1 of 2 rows are no direction: row 1 is zero"):
         average_texts(torch.cat([row, row, -row]), [1, 2])
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+def test_mixing_is_the_unit_mean_by_shares(share: float) -> None:
+    first, second = _random_rows(4, 6), _random_rows(4, 6, seed=8)
+    mixed = mix_vectors(first, second, share=share)
+    for row, one, other in zip(mixed.tolist(), first.tolist(), second.tolist(), strict=True):
+        sums = [(1 - share) * a + share * b for a, b in zip(one, other, strict=True)]
+        length = math.sqrt(math.fsum(value * value for value in sums))
+        assert row == pytest.approx([value / length for value in sums], abs=1e-6)
+
+
+def test_mixing_nothing_or_all_changes_no_bit_and_opposites_have_no_mean() -> None:
+    first, second = _random_rows(4, 6), _random_rows(4, 6, seed=8)
+    assert torch.equal(mix_vectors(first, second, share=0), first)
+    assert torch.equal(mix_vectors(first, second, share=1), second)
+    with pytest.raises(TextError, match="4 of 4 rows are no direction"):
+        mix_vectors(first, -first, share=0.5)
 
 
 class BrokenTower:

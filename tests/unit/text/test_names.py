@@ -98,6 +98,16 @@ def test_a_long_list_of_strangers_is_shortened() -> None:
         match_names([], [f"class {letter}" for letter in "abcdefghi"])
 
 
+def test_hundreds_of_strangers_are_one_line() -> None:
+    names, classes = ([f"{word} of the woods {number}" for number in range(500)] for word in ("Kite", "Tern"))
+    with pytest.raises(
+        TextError, match=r"500 of 500 classes have no text: .* and 495 more; 500 of 500 names"
+    ) as caught:
+        match_names(names, classes)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 2000
+
+
 def test_subset_drops_names_without_a_class_but_no_class() -> None:
     assert match_names(["Kiwi", "Pear", "Apple"], ["apple", "kiwi"], mode="subset") == (2, 0)
     with pytest.raises(TextError, match="1 of 2 classes have no text: 'plum'"):
@@ -137,6 +147,26 @@ def test_a_list_of_names_is_read_line_by_line(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
     path.write_bytes("\ufeffCrème brûlée\r\n\r\n  Pear, red \n\tF/A-18".encode())
     assert read_names(path) == ("Crème brûlée", "Pear, red", "F/A-18")
+    path.write_text("Pear\tred; sweet\r=Apple\r'Quince'\r")
+    assert read_names(path) == ("Pear\tred; sweet", "=Apple", "'Quince'")
+    path.write_text("Crème brûlée\nPear, red\n", encoding="utf-16")
+    assert read_names(path) == ("Crème brûlée", "Pear, red")
+
+
+def test_ten_megabytes_of_names_are_too_many_and_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("".join(f"Kind of bird, number {number}\n" for number in range(370_000)))
+    assert path.stat().st_size > 10_000_000
+    with pytest.raises(TextError, match="expected at most 100,000 class names, found 370,000 lines"):
+        read_names(path)
+
+
+def test_a_file_larger_than_any_words_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    with path.open("wb") as stream:
+        stream.truncate(3 << 30)
+    with pytest.raises(TextError, match=r"expected a text file, found 3\.2 GB"):
+        read_names(path)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +176,14 @@ def test_a_list_of_names_is_read_line_by_line(tmp_path: Path) -> None:
         (b"\n \n", "found none"),
         (b"Pear\nCr\xe8me", "expected UTF-8 text, found byte 0xe8 at 7"),
         (b"Pear\nApple\nPEAR\n", "'Pear' and 'PEAR' are the same"),
+        (b"Pear\nApp\x1ble\n", r"names: 'App\\x1ble' holds '\\x1b', a control character"),
+        ("Pear\nApp\u2028le\n".encode(), r"holds '\\u2028', a control character or line break"),
+        (b"Pear\x00\nApple\n", "expected text, found zero bytes"),
+        ("Pear\n".encode("utf-16-be"), "expected text, found zero bytes"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00", "expected text, found a picture"),
+        (b"class name,description\nPear,Sweet.\n", "found descriptions; give them with --descriptions"),
+        (b"id;Class_Name;Description\n1;Pear;Sweet.\n", "found descriptions; give them with --descriptions"),
+        (b'Pear,"' + b"A sweet fruit, " * 20 + b'"\n', "has 307 letters, expected at most 200; give descriptions with"),
     ],
 )
 def test_a_bad_list_of_names_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -154,6 +192,13 @@ def test_a_bad_list_of_names_is_refused(tmp_path: Path, content: bytes, message:
     with pytest.raises(TextError, match=message) as caught:
         read_names(path)
     assert str(path) in str(caught.value)
+
+
+def test_json_is_no_list_of_names(tmp_path: Path) -> None:
+    path = tmp_path / "texts.json"
+    path.write_text('{"Pear": "Sweet."}')
+    with pytest.raises(TextError, match="found descriptions; give them with --descriptions"):
+        read_names(path)
 
 
 def test_a_missing_list_and_a_folder_are_told_apart(tmp_path: Path) -> None:

@@ -1,31 +1,20 @@
+import dataclasses
 import math
-import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from leadpp.errors import ArtifactError, TextError
-from leadpp.io.artifacts import write_tensors
-from leadpp.text.prototypes import (
-    Prototypes,
-    read_prototypes,
-    read_reference_prototypes,
-    unit_rows,
-    write_prototypes,
-)
+from leadpp.io.artifacts import read_tensors, write_tensors
+from leadpp.text.prototypes import Prototypes, read_prototypes, read_spaces, unit_rows, write_prototypes
 
 
 def _rows(count: int = 3, dim: int = 4) -> Tensor:
     rows = torch.randn(count, dim, generator=torch.Generator().manual_seed(1))
     return torch.nn.functional.normalize(rows, dim=1)
-
-
-def _reference(folder: Path, content: object) -> Path:
-    path = folder / "bird_text_tensor.pt"
-    torch.save(content, path)
-    return path
 
 
 def test_everything_written_is_read_back(tmp_path: Path) -> None:
@@ -35,14 +24,17 @@ def test_everything_written_is_read_back(tmp_path: Path) -> None:
         texts=(("x",), ("y", "v", "w"), ("z", "x")),
         model="ViT-B-16/openai",
         made="names",
-        long_text="split",
+        long_text="summary",
         template="a {}",
+        names_share=0.5,
+        read_texts=(("x",), ("y", "v", "u"), ("z", "x")),
+        temperature=0.01,
     )
     write_prototypes(tmp_path / "prototypes.safetensors", made)
     back = read_prototypes(tmp_path / "prototypes.safetensors")
     assert torch.equal(back.vectors, made.vectors)
-    for field in ("names", "texts", "model", "made", "long_text", "template"):
-        assert getattr(back, field) == getattr(made, field)
+    for field in dataclasses.fields(Prototypes)[1:]:
+        assert getattr(back, field.name) == getattr(made, field.name)
 
 
 def test_files_of_one_text_a_class_are_still_read(tmp_path: Path) -> None:
@@ -53,6 +45,57 @@ def test_files_of_one_text_a_class_are_still_read(tmp_path: Path) -> None:
     assert torch.equal(back.vectors, _rows())
 
 
+def test_files_that_call_truncate_cut_are_still_read(tmp_path: Path) -> None:
+    metadata = {"names": ["a", "b", "c"], "texts": None, "model": "m", "made": "names", "long_text": "cut"}
+    write_tensors(tmp_path / "old.safetensors", {"prototypes": _rows()}, kind="prototypes", metadata=metadata)
+    back = read_prototypes(tmp_path / "old.safetensors")
+    assert back.long_text == "truncate"
+    assert (back.temperature, back.names_share, back.read_texts) == (None, 0.0, None)
+
+
+def _spaces() -> tuple[Prototypes, ...]:
+    words: dict[str, Any] = {"names": ("a", "b", "c"), "texts": (("x",), ("y", "v"), ("z",)), "made": "names"}
+    return (
+        Prototypes(vectors=_rows(), model="one", long_text="split", temperature=0.01, **words),
+        Prototypes(vectors=_rows(dim=7), model="two", read_texts=(("x",), ("y", "u"), ("z",)), **words),
+        Prototypes(vectors=_rows(dim=2), model="three", **words),
+    )
+
+
+def test_one_file_holds_the_space_of_each_teacher(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    write_prototypes(path, *_spaces())
+    assert set(read_tensors(path, kind="prototypes")[0]) == {"prototypes", "prototypes_2", "prototypes_3"}
+    back = read_spaces(path)
+    for made, read in zip(_spaces(), back, strict=True):
+        assert torch.equal(read.vectors, made.vectors)
+        for field in dataclasses.fields(Prototypes)[1:]:
+            assert getattr(read, field.name) == getattr(made, field.name)
+    assert read_prototypes(path).model == "one"
+    write_prototypes(path, _spaces()[1])
+    assert [space.model for space in read_spaces(path)] == ["two"]
+
+
+def test_spaces_of_other_words_do_not_go_together(tmp_path: Path) -> None:
+    first, second, _ = _spaces()
+    for other in (second.ordered((1, 0, 2)), second.ordered((0, 1)), dataclasses.replace(second, names=None)):
+        with pytest.raises(TextError, match="teacher 2 are of other classes or texts"):
+            write_prototypes(tmp_path / "p.safetensors", first, other)
+    with pytest.raises(TextError, match="at least one teacher"):
+        write_prototypes(tmp_path / "p.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_space_without_its_tensor_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    write_prototypes(path, *_spaces())
+    tensors, metadata = read_tensors(path, kind="prototypes")
+    del tensors["prototypes_2"]
+    write_tensors(path, tensors, kind="prototypes", metadata=metadata)
+    with pytest.raises(TextError, match=r"expected tensors \['prototypes', 'prototypes_2', 'prototypes_3'\], found"):
+        read_spaces(path)
+
+
 def test_unknown_names_and_texts_stay_unknown(tmp_path: Path) -> None:
     write_prototypes(tmp_path / "p.safetensors", Prototypes(vectors=_rows()))
     back = read_prototypes(tmp_path / "p.safetensors")
@@ -60,13 +103,16 @@ def test_unknown_names_and_texts_stay_unknown(tmp_path: Path) -> None:
 
 
 def test_order_and_names_follow_the_vectors() -> None:
-    made = Prototypes(vectors=_rows(), names=("a", "b", "c"), texts=(("x",), ("y",), ("z", "w")))
+    texts = (("x",), ("y",), ("z", "w"))
+    made = Prototypes(vectors=_rows(), names=("a", "b", "c"), texts=texts, read_texts=texts)
     turned = made.ordered((2, 0))
     assert torch.equal(turned.vectors, torch.stack([made.vectors[2], made.vectors[0]]))
     assert turned.names == ("c", "a")
-    assert turned.texts == (("z", "w"), ("x",))
+    assert turned.texts == turned.read_texts == (("z", "w"), ("x",))
     assert turned.named(["C", "A"]).names == ("C", "A")
     assert Prototypes(vectors=_rows()).ordered((1,)).names is None
+    assert made.labels == ("a", "b", "c")
+    assert Prototypes(vectors=_rows()).labels == ("prototype 1", "prototype 2", "prototype 3")
 
 
 def test_counts_must_agree() -> None:
@@ -74,8 +120,13 @@ def test_counts_must_agree() -> None:
         Prototypes(vectors=_rows()).named(["a", "b"])
     with pytest.raises(TextError, match="4 sets of texts for 3 prototypes"):
         Prototypes(vectors=_rows(), texts=(("w",), ("x",), ("y",), ("z",)))
+    with pytest.raises(TextError, match="1 sets of shortened texts for 3 prototypes"):
+        Prototypes(vectors=_rows(), read_texts=(("w",),))
     with pytest.raises(TextError, match="prototype 2 has no text"):
         Prototypes(vectors=_rows(), texts=(("w", "x"), (), ("y",)))
+    for temperature in (0.0, -1.0, math.nan):
+        with pytest.raises(TextError, match="temperature must be a number above 0"):
+            Prototypes(vectors=_rows(), temperature=temperature)
     with pytest.raises(TextError, match="'b c' and 'b_c' are the same"):
         Prototypes(vectors=_rows(), names=("a", "b c", "b_c"))
 
@@ -118,76 +169,5 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
         read_prototypes(tmp_path / "m.safetensors")
 
 
-def test_reference_rows_keep_their_direction_and_become_unit_in_float32(tmp_path: Path) -> None:
-    rough = (_rows(5, 64) * torch.linspace(0.9990, 1.0010, 5)[:, None]).half()
-    read = read_reference_prototypes(_reference(tmp_path, rough))
-    assert read.vectors.dtype == torch.float32
-    assert read.names is None
-    for row, source in zip(read.vectors.tolist(), rough.tolist(), strict=True):
-        length = math.sqrt(math.fsum(value * value for value in source))
-        assert row == pytest.approx([value / length for value in source], abs=1e-7)
-        assert math.fsum(value * value for value in row) == pytest.approx(1, abs=1e-6)
-
-
 def test_a_length_that_half_precision_cannot_hold_is_measured_in_float32() -> None:
     assert torch.allclose(unit_rows(torch.full((2, 4), 6e4, dtype=torch.float16)), torch.full((2, 4), 0.5))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (torch.tensor([[1.0, 0.0], [0.0, 0.0]]), "1 of 2 rows are no direction: row 1 is zero"),
-        (torch.tensor([[math.nan, 0.0], [0.0, 1.0]]), "1 of 2 rows are no direction: row 0 is NaN or infinite"),
-        (torch.tensor([[1.0, 0.0], [math.inf, 1.0]]).half(), "row 1 is NaN or infinite"),
-        (torch.ones(4), "found shape \\(4,\\)"),
-        (torch.ones(2, 2, dtype=torch.int64), "of int64"),
-        ({"text": torch.ones(2, 2)}, "found a dict"),
-    ],
-)
-def test_reference_files_that_hold_no_directions_are_refused(tmp_path: Path, content: object, message: str) -> None:
-    path = _reference(tmp_path, content)
-    with pytest.raises(TextError, match=message) as caught:
-        read_reference_prototypes(path)
-    assert str(path) in str(caught.value)
-
-
-def test_a_file_written_on_a_gpu_is_read_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
-        path = _reference(tmp_path, torch.eye(3).half())
-    assert torch.equal(read_reference_prototypes(path).vectors, torch.eye(3))
-
-
-class _Trap:
-    """An object that would make a file when it is unpickled without care."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Path.touch, (self.target,)
-
-
-def test_a_file_that_would_run_code_is_refused_unrun(tmp_path: Path) -> None:
-    path = _reference(tmp_path, _Trap(tmp_path / "ran"))
-    with pytest.raises(TextError, match="not a tensor saved by torch"):
-        read_reference_prototypes(path)
-    assert not (tmp_path / "ran").exists()
-
-
-def test_files_that_are_no_torch_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TextError, match="no such file"):
-        read_reference_prototypes(tmp_path / "absent.pt")
-    whole = _reference(tmp_path, torch.eye(3)).read_bytes()
-    for name, content in (
-        ("cut.pt", whole[: len(whole) // 2]),
-        ("words.pt", b"class name,description\n"),
-        ("e.pt", b""),
-    ):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(TextError, match="not a tensor saved by torch"):
-            read_reference_prototypes(tmp_path / name)
-    with zipfile.ZipFile(tmp_path / "zip.pt", "w") as archive:
-        archive.writestr("a", "b")
-    with pytest.raises(TextError, match="not a tensor saved by torch"):
-        read_reference_prototypes(tmp_path / "zip.pt")

@@ -63,8 +63,8 @@ def headline(material: Material) -> dict[str, Any]:
 
 def _named(row: Mapping[str, Any]) -> dict[str, Any]:
     """Show one column of naming: each encoder's own."""
-    naming = row.get("naming_teacher") if row["encoder"] == "teacher" else row.get("naming_student")
-    return {"naming_teacher": None, "naming_student": naming}
+    own = f"naming_{row['encoder']}"
+    return {"naming_teacher": None, own: None, "naming_student": row.get(own)}
 
 
 def _group(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -112,9 +112,9 @@ def _tiles(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _bars(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, on: str, ours: str) -> dict[str, Any]:
     """Show what each network makes of the same pictures, one group of bars a figure, this run's student last."""
-    own = {"frozen": "backbone", "teacher": "teacher"}
+    own = {"frozen": "backbone", "student": ours}
     named = [
-        (row.get("row") or own.get(row["encoder"], ours), row)
+        (row.get("row") or own.get(row["encoder"], row["encoder"]), row)
         for row in rows
         if row["set"] == on and row["feature"] in ("gap", "embedding")
     ]

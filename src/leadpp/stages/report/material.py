@@ -18,15 +18,9 @@ from leadpp.engine.neighbours import unit_rows
 from leadpp.errors import ArtifactError
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import read_json, read_table, read_tensors
-from leadpp.text.prototypes import Prototypes, read_prototypes
+from leadpp.text.prototypes import Prototypes, read_spaces
 
 _SPLITS: tuple[Split, ...] = ("train", "test")
-_UNLABELLED = tuple(
-    (encoder, feature, set_)
-    for encoder, feature in (("student", "gap"), ("teacher", "embedding"))
-    for set_ in ("whole", "crop")
-)
-"""Embeddings that are kept of photographs without labels, in the order of preference."""
 
 
 class Absent(Exception):  # noqa: N818 - not an error: a section that has nothing to show
@@ -88,6 +82,18 @@ class Material:
         return rows
 
     @functools.cached_property
+    def names(self) -> dict[str, Any]:
+        """What ``evaluation.json`` tells of the names that were given: knowledge, promise and rows."""
+        if not self.rows:
+            raise Absent("evaluation.json has no rows.")
+        found: dict[str, Any] = read_json(self.run / "evaluation.json", kind="evaluation").get("names", {})
+        if not found.get("rows"):
+            raise Absent(
+                "No names were measured: they need prototypes with names, and an encoder that learnt with them."
+            )
+        return found
+
+    @functools.cached_property
     def comparison(self) -> dict[str, Any]:
         """What ``comparison.json`` tells of other runs: ``note`` and ``runs``; empty where there is none."""
         path = self.run / "comparison.json"
@@ -134,11 +140,16 @@ class Material:
         return read_boxes(self.run / "boxes.parquet", self.usable)
 
     @functools.cached_property
-    def prototypes(self) -> Prototypes:
-        """The run's prototypes."""
+    def spaces(self) -> tuple[Prototypes, ...]:
+        """The run's prototypes in the space of each teacher."""
         if not (self.run / "prototypes.safetensors").exists():
             raise Absent("No prototypes.safetensors: prototypes build makes it, from names or descriptions.")
-        return read_prototypes(self.run / "prototypes.safetensors")
+        return read_spaces(self.run / "prototypes.safetensors")
+
+    @property
+    def prototypes(self) -> Prototypes:
+        """The run's prototypes in the space of the first teacher, or of the only one."""
+        return self.spaces[0]
 
     @functools.cached_property
     def indicators(self) -> dict[str, Tensor]:
@@ -185,7 +196,13 @@ class Material:
             named = [(row["encoder"], row["feature"], row["set"]) for row in self.rows]
             found = (self.bank(*one, "test") for one in named if encoder in (None, one[0]))
         else:
-            found = (self._joined_bank(*one) for one in _UNLABELLED if encoder in (None, one[0]))
+            wanted = ("student", "teacher") if encoder is None else (encoder,)
+            feature = {"student": "gap"}
+            found = (
+                self._joined_bank(one, feature.get(one, "embedding"), set_)
+                for one in wanted
+                for set_ in ("whole", "crop")
+            )
         bank = next((bank for bank in found if bank is not None), None)
         if bank is None:
             whose = f"of the {encoder} " if encoder else ""

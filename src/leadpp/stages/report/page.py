@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from leadpp.config.tree import Config
 from leadpp.data.index import ImageIndex
+from leadpp.engine.pages import render_page
 from leadpp.engine.runtime import Progress, SilentProgress
 from leadpp.errors import LeadppError
 from leadpp.io.artifacts import write_text
-from leadpp.stages.report import clusters, headline, neighbours, objects, setup, teacher, training
+from leadpp.stages.report import clusters, headline, names, neighbours, objects, setup, teacher, training
 from leadpp.stages.report.material import Absent, Material
 
 
@@ -35,6 +34,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Material], dict[str, Any]]], ...] = (
     ("boxes", "Boxes", objects.boxes),
     ("views", "Views", objects.views),
     ("teacher", "Teacher", teacher.entropy),
+    ("names", "Names", names.names),
     ("clusters", "Clusters", clusters.clusters),
     ("retrieval", "Neighbours", neighbours.retrieval),
     ("confusion", "Confusion", neighbours.confusion),
@@ -90,16 +90,11 @@ def _section(
 
 
 def _render(sections: list[Section], material: Material) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("leadpp.stages.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     config, index = material.config, material.index
-    page = environment.get_template("page.html.j2")
-    return page.render(
+    return render_page(
+        "leadpp.stages.report",
+        "page.html.j2",
+        over="report",
         title=config.report.title or index.root.resolve().name,
         facts=index.summary(),
         preset=config.preset,

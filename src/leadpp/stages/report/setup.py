@@ -4,8 +4,11 @@ import dataclasses
 from typing import Any
 
 from leadpp.config.tree import Config
+from leadpp.io.artifacts import file_digest
 from leadpp.stages.report.material import Material
 from leadpp.stages.report.wording import shown
+
+_SOURCES = ("evaluation.json", "photographs.csv", "metrics.jsonl", "boxes.parquet", "prototypes.safetensors")
 
 
 def data(material: Material) -> dict[str, Any]:
@@ -19,6 +22,8 @@ def settings(material: Material) -> dict[str, Any]:
     plain: dict[str, str] = {}
     groups: dict[str, list[tuple[str, str, bool]]] = {}
     for field in dataclasses.fields(Config):
+        if field.name == "llm":  # who wrote the words is told beside the words
+            continue
         value, usual = getattr(material.config, field.name), getattr(standard, field.name)
         if dataclasses.is_dataclass(value):
             pairs = {
@@ -31,11 +36,12 @@ def settings(material: Material) -> dict[str, Any]:
 
 
 def environment(material: Material) -> dict[str, Any]:
-    """List versions, machine and command."""
+    """List versions, machine and command, and the digests of the files that the figures come from."""
     flat: dict[str, str] = {}
     for name, value in material.environment().items():
         if isinstance(value, dict):
             flat |= {str(key): shown(inner) for key, inner in value.items()}
         else:
             flat[name] = shown(value)
-    return {"facts": flat}
+    there = [material.run / name for name in _SOURCES if (material.run / name).is_file()]
+    return {"facts": flat | {path.name: f"BLAKE2b {file_digest(path)}" for path in there}}

@@ -4,8 +4,10 @@ from typing import Any
 
 import torch
 
+from leadpp.engine.answers import answer, choose_temperatures, misfit
 from leadpp.engine.charts import Series, histogram
-from leadpp.functional.distillation import adaptive_weights, normalized_entropy, prototype_distribution
+from leadpp.engine.encoders import teacher_names
+from leadpp.functional.distillation import adaptive_weights, normalized_entropy
 from leadpp.stages.report.material import Absent, Material
 from leadpp.stages.report.wording import decimals
 
@@ -15,15 +17,12 @@ _LEADING = 3
 
 def entropy(material: Material) -> dict[str, Any]:
     """Show how unsure the teacher is of the test photographs, and the weights that come of it."""
-    prototypes = material.prototypes
-    bank = material.first_bank(encoder="teacher")
-    if bank.features.shape[1] != prototypes.dim:
-        raise Absent(
-            f"The teacher's embeddings have {bank.features.shape[1]} columns, the prototypes {prototypes.dim}: "
-            "evaluate and prototypes build were run with different teachers."
-        )
-    loss = material.config.loss
-    seen = prototype_distribution(bank.features, prototypes.vectors, temperature=loss.distillation_temperature)
+    spaces, loss = material.spaces, material.config.loss
+    banks = [material.first_bank(encoder=name) for name in teacher_names(len(spaces))]
+    if differ := misfit([bank.features for bank in banks], spaces):
+        raise Absent(f"The teacher's {differ}: evaluate and prototypes build were run with different teachers.")
+    temperatures = choose_temperatures(spaces, chosen=loss.distillation_temperature)
+    seen = answer([bank.features for bank in banks], [space.vectors for space in spaces], temperatures=temperatures)
     unsure = normalized_entropy(seen).clamp(0, 1)
     contrast, distill = adaptive_weights(unsure, contrast=loss.contrast_weighting, distill=loss.distill_weighting)
     counts = torch.histc(unsure, bins=_BINS, min=0, max=1).int().tolist()
@@ -42,12 +41,12 @@ def entropy(material: Material) -> dict[str, Any]:
             x_label="entropy of the teacher, H",
             curves=curves,
         ),
-        "of": bank.name,
+        "of": banks[0].name if len(banks) == 1 else f"{len(banks)} teachers together, {banks[0].set}",
         "count": len(unsure),
         "median": f"{unsure.median().item():.2f}",
         "contrast": f"{contrast.mean().item():.2f}",
         "distill": f"{distill.mean().item():.2f}",
-        "temperature": loss.distillation_temperature,
+        "temperature": " and ".join(f"{value:.3g}" for value in dict.fromkeys(temperatures)),
         "means": (loss.contrast_weighting, loss.distill_weighting),
     }
 
@@ -56,7 +55,7 @@ def words(material: Material) -> dict[str, Any]:
     """List the texts that the prototypes were made of, each with the classes whose prototypes are nearest to it."""
     prototypes = material.prototypes
     count = len(prototypes.vectors)
-    names = prototypes.names or tuple(f"prototype {number}" for number in range(1, count + 1))
+    names = prototypes.labels
     cosines = prototypes.vectors @ prototypes.vectors.T
     near = cosines.fill_diagonal_(-2.0).topk(min(_LEADING, count - 1), dim=1)
     rows = [
@@ -70,7 +69,14 @@ def words(material: Material) -> dict[str, Any]:
         }
         for row in range(count)
     ]
-    known = {"model": prototypes.model, "made from": prototypes.made, "long texts": prototypes.long_text}
+    models = [space.model for space in material.spaces if space.model]
+    known = {
+        "model": ", ".join(models),
+        "made from": prototypes.made,
+        "sentences around names": prototypes.template,
+        "share of names": f"{prototypes.names_share:g}" if prototypes.names_share else None,
+        "long texts": prototypes.long_text,
+    }
     return {
         "rows": rows,
         "facts": {name: value for name, value in known.items() if value},

@@ -15,7 +15,9 @@ from leadpp.stages.report import report
 from tests.progress import WatchedProgress
 from tests.unit.stages.report.world import CONFIG, EVIL, make_index, write_run
 
-ALL = "Figures Training Boxes Views Teacher Neighbours Confusion Map Words Stages Data Settings Environment".split()
+ALL = (
+    "Figures Training Boxes Views Teacher Names Neighbours Confusion Map Words Stages Data Settings Environment".split()
+)
 
 
 class Page(HTMLParser):
@@ -127,11 +129,11 @@ Damage = Callable[[Path], object]
         (lambda run: (run / "embeddings" / "teacher-embedding-whole-test.npy").write_bytes(b"?"), {"Teacher"}),
         (
             lambda run: (run / "evaluation.json").write_text("{"),
-            {"Figures", "Teacher", "Neighbours", "Confusion", "Map"},
+            {"Figures", "Teacher", "Names", "Neighbours", "Confusion", "Map"},
         ),
         (
             lambda run: write_json(run / "evaluation.json", {"rows": []}, kind="evaluation"),
-            {"Figures", "Teacher", "Neighbours", "Confusion", "Map"},
+            {"Figures", "Teacher", "Names", "Neighbours", "Confusion", "Map"},
         ),
         (lambda run: (run / "metrics.jsonl").write_text(""), {"Training"}),
         (lambda run: (run / "stages.json").unlink(), {"Stages"}),

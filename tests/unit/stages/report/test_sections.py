@@ -1,6 +1,7 @@
 """Each section against a run folder whose content is known."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import get_args
@@ -14,7 +15,7 @@ from leadpp.engine.features import save_features
 from leadpp.errors import ArtifactError
 from leadpp.functional.objective import TermName
 from leadpp.io.artifacts import write_json
-from leadpp.stages.report import headline, neighbours, objects, setup, teacher, training
+from leadpp.stages.report import headline, names, neighbours, objects, setup, teacher, training
 from leadpp.stages.report.material import Absent, Material
 from leadpp.text.prototypes import Prototypes, write_prototypes
 from tests.unit.stages.report.world import CLASSES, CONFIG, EVIL, features_of, make_index, write_run
@@ -314,7 +315,7 @@ def test_entropy_tells_the_weights_of_the_run(material: Material) -> None:
 
 def test_a_teacher_of_another_width_than_the_prototypes_is_told(run: Path, material: Material) -> None:
     write_prototypes(run / "prototypes.safetensors", Prototypes(vectors=torch.eye(4)[:3]))
-    with pytest.raises(Absent, match="6 columns, the prototypes 4"):
+    with pytest.raises(Absent, match="embedding is 6 wide and the prototypes are 4: evaluate and"):
         teacher.entropy(material)
 
 
@@ -327,6 +328,13 @@ def test_words_list_texts_and_the_nearest_prototypes(run: Path, material: Materi
     assert words["averaged"]
     assert [name for name, _ in words["rows"][0]["near"]] == ["bee & wasp", EVIL]
     assert words["facts"] == {"model": "tiny"}
+
+
+def test_words_tell_what_was_mixed_and_shortened(run: Path, index: ImageIndex) -> None:
+    mixed = Prototypes(vectors=torch.eye(3), names=CLASSES, long_text="summary", template="a {}|{}", names_share=0.25)
+    write_prototypes(run / "prototypes.safetensors", mixed)
+    facts = teacher.words(Material(index=index, run=run, config=CONFIG))["facts"]
+    assert facts == {"sentences around names": "a {}|{}", "share of names": "0.25", "long texts": "summary"}
 
 
 def test_prototypes_without_names_and_texts_are_numbered(run: Path, index: ImageIndex) -> None:
@@ -346,12 +354,23 @@ def test_settings_mark_what_differs_from_the_defaults(material: Material) -> Non
     assert train["epochs"] == ("7", True)
     assert train["batch_size"] == ("64", False)
     assert {name: value for name, value, _ in shown["groups"]["evaluate"]}["sets"] == "whole, crop"
-    assert set(shown["groups"]) == {f.name for f in dataclasses.fields(Config)} - {"preset", "networks", "seed"}
+    assert set(shown["groups"]) == {f.name for f in dataclasses.fields(Config)} - {
+        "preset",
+        "networks",
+        "seed",
+        "llm",
+    }
 
 
 def test_the_environment_is_flat(material: Material) -> None:
     facts = setup.environment(material)["facts"]
-    assert facts == {"leadpp": "0", "torch": "2", "cuda": "none", "command": f"leadpp, {EVIL}"}
+    digests = {name: words for name, words in facts.items() if words.startswith("BLAKE2b ")}
+    rest = {name: words for name, words in facts.items() if name not in digests}
+    assert rest == {"leadpp": "0", "torch": "2", "cuda": "none", "command": f"leadpp, {EVIL}"}
+    assert "evaluation.json" in digests
+    for name, words in digests.items():
+        expected = hashlib.blake2b((material.run / name).read_bytes(), digest_size=16).hexdigest()
+        assert words == f"BLAKE2b {expected}"
 
 
 def test_embeddings_of_other_photographs_are_refused(run: Path, material: Material) -> None:
@@ -377,3 +396,25 @@ def test_unlabelled_photographs_have_no_classes(run: Path, tmp_path: Path) -> No
 def test_a_log_is_read_up_to_its_torn_line(material: Material) -> None:
     assert [line["event"] for line in material.metrics] == ["step", "step", "epoch", "monitor"]
     assert json.dumps(material.metrics[1]["distillation"]) == "null"
+
+
+def test_names_have_their_figures_curves_mistakes_and_what_went_in(material: Material) -> None:
+    content = names.names(material)
+    assert content["columns"] == ["right", "meaning", "ECE"]
+    assert content["rows"] == [("student · object crops", ["50.0", "75.0", "25.0"])]
+    assert content["chance"] == "50.0"
+    assert content["confusions"]["student · object crops"] == [f"{EVIL} is called ape: 3 of 4"]
+    assert content["promise"] == "It says little."
+    (charts,) = content["charts"]
+    assert charts["on"] == "object crops"
+    assert charts["reliability"].count("<polyline") == 2
+    assert "as right as sure" in charts["reliability"]
+    assert charts["coverage"].count("<polyline") == 1
+
+
+def test_names_that_nobody_measured_are_absent(material: Material, run: Path) -> None:
+    stored = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    del stored["names"]
+    (run / "evaluation.json").write_text(json.dumps(stored), encoding="utf-8")
+    with pytest.raises(Absent, match="No names were measured"):
+        names.names(material)

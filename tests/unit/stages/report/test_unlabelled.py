@@ -98,7 +98,7 @@ def test_missing_or_foreign_tables_are_told(material: Material) -> None:
 def test_the_page_has_clusters_and_says_nothing_of_right_and_wrong(material: Material) -> None:
     result = report(index=material.index, run=material.run, config=CONFIG)
     html = (material.run / "report.html").read_text(encoding="utf-8")
-    assert result["missing"] == ["Figures", "Confusion"]
+    assert result["missing"] == ["Figures", "Names", "Confusion"]
     assert 'id="clusters"' in html
     assert "✓" not in html
     assert "✗" not in html

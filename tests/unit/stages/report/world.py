@@ -98,7 +98,19 @@ def write_evaluation(run: Path) -> None:
             extra = {"naming_teacher": 0.333} if encoder != "frozen" else {}
             extra |= {"naming_student": 0.444} if encoder == "student" else {}
             rows.append({**row, **extra, "knn200": 0.1, "counts": {"queries": 12}, "protocol": protocol})
-    write_json(run / "evaluation.json", {"rows": rows}, kind="evaluation")
+    write_json(run / "evaluation.json", {"rows": rows, "names": names_told()}, kind="evaluation")
+
+
+def names_told() -> dict[str, object]:
+    """Say of names what an evaluation says: the student's on crops, half of them right; with hostile words."""
+    calibration = {"temperatures": [0.04], "how": f"fitted to {EVIL}", "fitted": True}
+    bins = {"bins": 2, "counts": [4, 8], "confidence": [0.25, 0.75], "accuracy": [0.5, 0.5]}
+    figures = {"naming_accuracy": 0.5, "naming_ece": 0.25, "semantic_accuracy": 0.75, "semantic_chance": 0.5}
+    one = {"encoder": "student", "set": "crop", "calibration": calibration, "figures": figures, "confidence": 0.6}
+    coverage = {"share": [0.5, 1.0], "accuracy": [1.0, 0.5]}
+    confusions = [{"true": EVIL, "given": "ape", "count": 3, "of": 4}]
+    row = one | {"reliability": bins, "coverage": coverage, "confusions": confusions}
+    return {"knowledge": {"names": f"true names {EVIL}"}, "promise": "It says little.", "rows": [row]}
 
 
 def write_rest(run: Path) -> None:

@@ -1,0 +1,231 @@
+"""How sure a student may say it is: a temperature fitted to its teacher's confidence, kept in the run as naming.json.
+
+Nobody's labels are asked for, so the promise is small: over the photographs of the fit the student is on average as
+sure as its teacher is at the temperature it was trained with. Where the teacher is too sure, so is the student; any
+single photograph may be named with any confidence; and of a photograph whose kind has no name nothing is said at all.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leadpp.engine.answers import misfit
+from leadpp.engine.encoders import EMBEDDING, teacher_names
+from leadpp.engine.features import embedding_names, load_features
+from leadpp.engine.neighbours import unit_rows
+from leadpp.functional.calibration import match_confidence, mean_confidence
+from leadpp.functional.randomness import generator_for
+from leadpp.io.artifacts import file_digest, read_json, write_json
+from leadpp.io.ledger import newest_checkpoint
+from leadpp.models.teacher import Teacher
+from leadpp.text.prototypes import Prototypes
+
+CALIBRATION_NAME = "naming.json"
+PROMISE = (
+    "At this temperature the student is on average as sure as its teacher was on the run's own photographs. Nobody's "
+    "labels went into it: if the teacher is too sure, so is the student; it says nothing about a single photograph, "
+    "nor about photographs of kinds that have no name in the list."
+)
+"""What a fitted temperature can and cannot promise; stands beside every name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """The temperatures at which an encoder names, one a space (one a teacher), and how they came to be."""
+
+    temperatures: tuple[float, ...]
+    """Each divides the cosines between embeddings and prototypes in its space."""
+    how: str
+    """In words."""
+    fitted: bool = False
+    """Whether they were matched to the teachers' confidence."""
+    targets: tuple[float, ...] = ()
+    """Mean confidence of each teacher."""
+    reached: tuple[float, ...] = ()
+    """Mean confidence of the student in each space, at its temperature."""
+    images: int = 0
+    """Training photographs of the fit."""
+    teachers: tuple[str, ...] = ()
+    """Whose confidence was taken."""
+    teacher_temperatures: tuple[float, ...] = ()
+    """At which temperatures."""
+
+
+def teacher_calibration(
+    spaces: Sequence[Prototypes], *, teachers: Sequence[Teacher], usual: Sequence[float]
+) -> Calibration:
+    """Take each teacher at its own temperature, one over its logit scale, or at ``usual`` where nothing tells it.
+
+    Args:
+        spaces: Prototypes of each teacher, which may tell its temperature.
+        teachers: The teachers, in the same order, or none if they are not there.
+        usual: ``loss.distillation_temperature``, for each space.
+    """
+    told: list[float | None] = [getattr(teacher, "temperature", None) for teacher in teachers] or [None] * len(spaces)
+    own = [space.temperature or temperature for space, temperature in zip(spaces, told, strict=True)]
+    how = "its own temperature" if None not in own else "loss.distillation_temperature, as nothing tells its own"
+    return Calibration(
+        temperatures=tuple(each or other for each, other in zip(own, usual, strict=True)),
+        how=how if len(spaces) == 1 else f"of each teacher {how}",
+        teachers=tuple(teacher.name for teacher in teachers),
+    )
+
+
+def given_temperature(temperature: float, *, spaces: int) -> Calibration:
+    """Take a temperature as it was set, in every space."""
+    how = "set by name.temperature; nothing is known of its confidence"
+    return Calibration(temperatures=(temperature,) * spaces, how=how)
+
+
+def uncalibrated(usual: Sequence[float], *, reason: str) -> Calibration:
+    """Take the temperatures of the distillation where none could be fitted."""
+    how = f"loss.distillation_temperature, not calibrated: {reason}"
+    return Calibration(temperatures=tuple(usual), how=how)
+
+
+def calibrate(
+    student: Sequence[Tensor],
+    taught: Sequence[Tensor],
+    spaces: Sequence[Prototypes],
+    *,
+    teachers: Sequence[Teacher],
+    usual: Sequence[float],
+) -> Calibration:
+    """Match the student's mean confidence to each teacher's in its space, on the same photographs.
+
+    Args:
+        student: Embeddings of N photographs, one a space, each (N, D) with the D of its space.
+        taught: Each teacher's of the same.
+        spaces: Prototypes of the same C classes.
+        teachers: Who they are.
+        usual: ``loss.distillation_temperature``, which stands in where nothing tells a teacher's own temperature.
+    """
+    own = teacher_calibration(spaces, teachers=teachers, usual=usual)
+    targets, found = [], []
+    for ours, theirs, space, temperature in zip(student, taught, spaces, own.temperatures, strict=True):
+        target = mean_confidence(unit_rows(theirs) @ space.vectors.T, temperature=temperature)
+        targets.append(target)
+        found.append(match_confidence(unit_rows(ours) @ space.vectors.T, target=target, usual=temperature))
+    told = ", ".join(
+        f"{name} {target:.3f} at {temperature:.4g}"
+        for name, target, temperature in zip(own.teachers, targets, own.temperatures, strict=True)
+    )
+    return Calibration(
+        temperatures=tuple(each.value for each in found),
+        how=f"fitted without labels to the mean confidence of the teacher ({told}; {own.how}) over "
+        f"{len(student[0]):,} training photographs",
+        fitted=True,
+        targets=tuple(targets),
+        reached=tuple(each.reached for each in found),
+        images=len(student[0]),
+        teachers=own.teachers,
+        teacher_temperatures=own.temperatures,
+    )
+
+
+def calibrate_saved(
+    run: Path,
+    spaces: Sequence[Prototypes],
+    *,
+    set_name: str,
+    most: int,
+    seed: int,
+    teachers: Sequence[Teacher],
+    usual: Sequence[float],
+) -> Calibration | None:
+    """Fit on the embeddings that a run keeps of its training photographs, at most so many, as :func:`calibrate` does.
+
+    Returns:
+        None where the run keeps none of the student or of a teacher, or of another width than the prototypes.
+
+    Raises:
+        ArtifactError: They are damaged.
+    """
+    student = saved_embeddings(run, "student", spaces, set_name=set_name, split="train")
+    taught = saved_embeddings(run, "teacher", spaces, set_name=set_name, split="train")
+    if not student or not taught or not len(student[0]):
+        return None
+    places = fit_places(len(student[0]), most=most, seed=seed)
+    chosen = [[each[places] for each in embeddings] for embeddings in (student, taught)]
+    return calibrate(chosen[0], chosen[1], spaces, teachers=teachers, usual=usual)
+
+
+def saved_embeddings(
+    run: Path, who: str, spaces: Sequence[Prototypes], *, set_name: str, split: str
+) -> tuple[Tensor, ...]:
+    """Read the embeddings in every space that a run keeps of its photographs.
+
+    Args:
+        run: The run folder.
+        who: ``student``, which has one in every space, or ``teacher``: each of them in its own.
+        spaces: Prototypes in every space.
+        set_name: ``whole`` or ``crop``.
+        split: ``train`` or ``test``.
+
+    Returns:
+        One a space, each (N, D); none where one is missing or of another width than its prototypes.
+
+    Raises:
+        ArtifactError: One is damaged.
+    """
+    count = len(spaces)
+    names = (
+        [f"student-{name}" for name in embedding_names(count)]
+        if who == "student"
+        else [f"{name}-{EMBEDDING}" for name in teacher_names(count)]
+    )
+    paths = [run / "embeddings" / f"{name}-{set_name}-{split}.npy" for name in names]
+    if not all(path.exists() for path in paths):
+        return ()
+    found = tuple(load_features(path) for path in paths)
+    return () if misfit(found, spaces) else found
+
+
+def fit_places(count: int, *, most: int, seed: int) -> list[int]:
+    """Draw the photographs of the fit from ``count``, at most so many, in rising order."""
+    order = torch.randperm(count, generator=generator_for(seed, "temperature of names"))
+    return sorted(order[:most].tolist())
+
+
+def identity(run: Path, *, size: int, view: str) -> dict[str, Any]:
+    """Say of which student and prototypes, and of which pictures, a temperature is.
+
+    Raises:
+        ArtifactError: A file cannot be read.
+    """
+    checkpoint, prototypes = newest_checkpoint(run / "checkpoints"), run / "prototypes.safetensors"
+    files = {"checkpoint": checkpoint, "prototypes": prototypes if prototypes.exists() else None}
+    return {**{role: path and file_digest(path) for role, path in files.items()}, "size": size, "view": view}
+
+
+def read_calibration(run: Path, *, set_name: str, of: dict[str, Any]) -> Calibration | None:
+    """Return what was fitted for a set, or None where nothing was, or for another student or other prototypes.
+
+    Raises:
+        ArtifactError: ``naming.json`` is damaged.
+    """
+    path = run / CALIBRATION_NAME
+    known = read_json(path, kind="naming") if path.exists() else {}
+    if known.get("of") != of or set_name not in known["sets"]:
+        return None
+    stored: dict[str, Any] = known["sets"][set_name]
+    told: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    return Calibration(**told)
+
+
+def write_calibration(run: Path, calibration: Calibration, *, set_name: str, of: dict[str, Any]) -> None:
+    """Keep what was fitted for a set; that of other students goes.
+
+    Raises:
+        ArtifactError: ``naming.json`` is damaged, or the disk refused.
+    """
+    path = run / CALIBRATION_NAME
+    known = read_json(path, kind="naming") if path.exists() else {}
+    sets = known["sets"] if known.get("of") == of else {}
+    sets = sets | {set_name: dataclasses.asdict(calibration)}
+    write_json(path, {"of": of, "promise": PROMISE, "sets": sets}, kind="naming")
