@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from leadpp.data.index import ImageIndex, ImageRecord, open_data
+from leadpp.data.reading import read_photo
 from leadpp.data.transforms import PROBE_RECIPE, apply_augmentation, draw_augmentation
-from leadpp.data.views import EvalSet, eval_loader, read_photo
+from leadpp.data.views import EvalSet, eval_loader
 from leadpp.engine.features import backbone_features, extract
 from leadpp.engine.probe import ProbeResult, ProbeSettings, linear_probe
 from leadpp.functional.randomness import generator_for

@@ -15,14 +15,13 @@ from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from leadpp.data.cache import PhotoCache
-from leadpp.data.images import Decoded, decode_image
 from leadpp.data.index import ImageRecord
 from leadpp.data.photo import Box, Photo, sufficient_scale
+from leadpp.data.reading import read_photo
 from leadpp.data.transforms import (
     PROBE_RECIPE,
     TRAIN_RECIPE,
@@ -68,53 +67,6 @@ class Samples(Sized, Protocol):
     def __getitem__(self, key: Any, /) -> Batch:  # noqa: ANN401 - sampled by keys or by numbers
         """Return one sample."""
         ...
-
-
-def read_photograph(record: ImageRecord, *, root: Path) -> Image.Image:
-    """Read the photograph of a record, upright, RGB and cut as the record says.
-
-    One that may be decoded at half its sides only is enlarged again, so that boxes mean what they say.
-
-    Raises:
-        DataError: It cannot be read, or is not of the size that the index has.
-    """
-    decoded = _decode(record, root=root, scale=1)
-    if decoded.scale == 1:
-        return decoded.picture
-    (left, top), scale = decoded.offset_px, decoded.scale
-    box = (left, top, left + decoded.width_px / scale, top + decoded.height_px / scale)
-    return decoded.picture.resize((decoded.width_px, decoded.height_px), Image.Resampling.BILINEAR, box=box)
-
-
-def read_photo(record: ImageRecord, *, root: Path, scale: int = 1) -> Photo:
-    """Read the photograph of a record for pictures to be cut from it.
-
-    Args:
-        record: Says where it is, of what size, and what is cut off.
-        root: Folder that the record's path starts from.
-        scale: 1, 2, 4 or 8: by how much a JPEG decoder may divide width and height; the record's least is kept to.
-
-    Raises:
-        DataError: As :func:`read_photograph`.
-    """
-    return Photo.of(_decode(record, root=root, scale=scale))
-
-
-def _decode(record: ImageRecord, *, root: Path, scale: int) -> Decoded:
-    path = root / record.path
-    decoded = decode_image(
-        path,
-        cut_bottom_px=record.cut_bottom_px,
-        scale=max(scale, record.least_scale),
-        most_pixels=record.width_px * (record.height_px + record.cut_bottom_px),
-        size_bytes=record.size_bytes,
-    )
-    if (decoded.width_px, decoded.height_px) != (record.width_px, record.height_px):
-        raise DataError(
-            f"{path}: {decoded.width_px} x {decoded.height_px} pixels, the index has {record.width_px} x "
-            f"{record.height_px}; the file was changed, make the index again"
-        )
-    return decoded
 
 
 class ViewSet(Dataset[Batch]):

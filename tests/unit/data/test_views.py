@@ -15,12 +15,14 @@ import torch
 from PIL import Image
 from torch.utils.data import get_worker_info
 
+from leadpp.data import reading as reading_module
 from leadpp.data import views as views_module
 from leadpp.data.building import build_index
 from leadpp.data.images import Decoded, decode_image, read_image
 from leadpp.data.index import ImageRecord
 from leadpp.data.photo import Photo
 from leadpp.data.raw import RawData, RawRecord
+from leadpp.data.reading import read_photograph
 from leadpp.data.transforms import apply_augmentation, fixed_view
 from leadpp.data.views import (
     Batch,
@@ -31,7 +33,6 @@ from leadpp.data.views import (
     ViewSet,
     eval_loader,
     finish_views,
-    read_photograph,
     train_loader,
 )
 from leadpp.errors import DataError
@@ -87,7 +88,7 @@ def test_the_four_views_of_a_photograph_are_cut_from_one_decode(root: Path, monk
         read.append(path)
         return decode_image(path, scale=scale, most_pixels=most_pixels, **others)
 
-    monkeypatch.setattr(views_module, "decode_image", counting)
+    monkeypatch.setattr(reading_module, "decode_image", counting)
     make_views(root)[SampleKey(0, 2)]
     assert read == [root / "2.png"]
 

@@ -13,7 +13,7 @@ from PIL import Image
 from leadpp.config import Config, build_config
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord, Split, open_data
-from leadpp.data.views import read_photograph
+from leadpp.data.reading import read_photograph
 from leadpp.engine.locating import BoxReader
 from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import ArtifactError, DataError

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 
 from leadpp.data.index import ImageRecord
+from leadpp.data.reading import read_photograph
 from leadpp.data.transforms import training_recipe
-from leadpp.data.views import SampleKey, ViewSet, read_photograph
+from leadpp.data.views import SampleKey, ViewSet
 from leadpp.engine.pictures import Corners, Picture, overlay, shrink, view_picture
 from leadpp.functional.boxes import box_iou
 from leadpp.functional.objective import VIEW_NAMES
