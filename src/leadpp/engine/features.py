@@ -156,9 +156,9 @@ def load_features(path: Path) -> Tensor:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, TokenError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else "damaged or no .npy array"
-        raise ArtifactError(f"{path}: cannot be read as features ({reason}); run evaluate again") from error
+        raise ArtifactError(f"{path}: cannot be read as features ({reason}); evaluate writes them") from error
     if array.dtype != np.float32 or array.ndim != 2:
-        raise ArtifactError(f"{path}: expected a float32 matrix of features; run evaluate again")
+        raise ArtifactError(f"{path}: expected a float32 matrix of features; evaluate writes them")
     return torch.from_numpy(array)
 
 

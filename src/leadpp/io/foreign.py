@@ -3,6 +3,8 @@
 import argparse
 import pickle
 import re
+import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,19 @@ from leadpp.errors import CheckpointError
 
 _STATES = ("state_dict", "model", "model_state", "net")
 """Where checkpoints keep their tensors, if not at the top."""
+_DAMAGES = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    ImportError,
+    struct.error,
+)
+"""What reading a damaged file may raise."""
 _REMEDY = "save its state_dict alone with torch.save, and give that file"
 
 
@@ -60,7 +75,8 @@ def read_foreign(path: Path) -> ForeignCheckpoint:
 
 def _load(path: Path) -> object:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch wonders aloud at odd files; what they are is said below
             content: object = torch.load(path, map_location="cpu", weights_only=True)
     except IsADirectoryError as error:
         raise CheckpointError(f"{path}: a folder; give the checkpoint file in it") from error
@@ -68,11 +84,11 @@ def _load(path: Path) -> object:
         raise CheckpointError(f"{path}: no such file; give a checkpoint that torch.save wrote") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: {_refusal(error)}") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
+    except _DAMAGES as error:
+        what = "damaged, cut short or something else" if path.stat().st_size else "empty"
         raise CheckpointError(
-            f"{path}: cannot be read as a checkpoint of torch.save ({type(error).__name__}); it is damaged, cut short "
-            "or something else: fetch it again"
-        ) from error
+            f"{path}: cannot be read as a checkpoint of torch.save; it is {what}: fetch it again"
+        ) from (error)
     return content
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from leadpp.config.tree import Config, TeacherConfig
 from leadpp.data.index import ImageIndex
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device
-from leadpp.errors import TextError
+from leadpp.errors import ArtifactError, TextError
 from leadpp.io.artifacts import file_digest
 from leadpp.models.teacher import Teacher, load_teachers
 from leadpp.text.confusable import indistinct_pairs, tell_of_pairs
@@ -109,7 +109,12 @@ def check_texts(
 
 
 def export_prototypes(
-    source: Path, out: Path, *, dtype: Literal["float16", "float32"] = "float16", space: int = 1
+    source: Path,
+    out: Path,
+    *,
+    dtype: Literal["float16", "float32"] = "float16",
+    space: int = 1,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write prototypes as the reference's ``.pt``: one bare tensor, with the names in a list beside it.
 
@@ -118,14 +123,17 @@ def export_prototypes(
         out: The ``.pt`` file to write.
         dtype: Of the tensor; the reference's is float16.
         space: Which teacher's, counted from 1.
+        overwrite: Whether files that are there may be replaced.
 
     Returns:
         ``prototypes`` (the file), ``names`` (the list, or None), ``classes``, ``dim``, ``dtype`` and ``model``.
 
     Raises:
         TextError: The source holds no prototypes or no such space.
-        ArtifactError: A file cannot be read or written.
+        ArtifactError: A file cannot be read or written, or is there already.
     """
+    if out.exists() and not overwrite:
+        raise ArtifactError(f"{out}: there is such a file already; give another name, or --overwrite to replace it")
     found = pick_space(open_spaces(source), space, source=source)
     lines = write_reference_prototypes(out, found, dtype=dtype)
     return {

@@ -156,7 +156,7 @@ def of_integers(path: Path) -> None:
 @pytest.mark.parametrize("spoil", [missing, truncated, pickled, of_integers])
 def test_a_file_that_is_no_matrix_of_features_is_an_error(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     spoil(tmp_path / "x.npy")
-    with pytest.raises(ArtifactError, match="run evaluate again"):
+    with pytest.raises(ArtifactError, match="evaluate writes them"):
         load_features(tmp_path / "x.npy")
 
 

@@ -419,5 +419,10 @@ def test_prototypes_are_exported_with_their_names_beside_them(tmp_path: Path) ->
     assert (tmp_path / "out" / "x.names.txt").read_text() == "b\na\nc\n"
     assert result["names"] == str(tmp_path / "out" / "x.names.txt")
     result = export_prototypes(tmp_path / "prototypes.safetensors", tmp_path / "y.pt", dtype="float32", space=2)
+    before = (tmp_path / "y.pt").read_bytes()
+    with pytest.raises(ArtifactError, match="there is such a file already"):
+        export_prototypes(tmp_path, tmp_path / "y.pt")
+    assert (tmp_path / "y.pt").read_bytes() == before
+    export_prototypes(tmp_path, tmp_path / "y.pt", dtype="float32", space=2, overwrite=True)
     assert torch.equal(torch.load(tmp_path / "y.pt", weights_only=True), second.vectors)
     assert (result["dim"], result["model"], result["dtype"]) == (7, "two", "float32")

@@ -54,6 +54,7 @@ def export_parser() -> LineParser:
         "--dtype", choices=["float16", "float32"], default="float16", help="of the tensor. Default: float16"
     )
     _add_space(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace the files that are there")
     parser.add_argument("--json", action="store_true", help=JSON_HELP)
     return parser
 
@@ -79,7 +80,9 @@ def _export(words: Sequence[str]) -> int:
     from leadpp.cli.results import print_results
     from leadpp.stages.prototypes import export_prototypes
 
-    result = export_prototypes(parsed.file, parsed.out, dtype=parsed.dtype, space=parsed.space)
+    result = export_prototypes(
+        parsed.file, parsed.out, dtype=parsed.dtype, space=parsed.space, overwrite=parsed.overwrite
+    )
     print_results({"export": result}, command="export", as_json=parsed.json)
     return 0
 

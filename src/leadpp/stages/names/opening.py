@@ -148,9 +148,12 @@ class OpenRun:
             DataError: The student learnt without prototypes.
         """
         if not encoder.names_classes:
+            by_teacher = (
+                ", or let the teacher name with --name.by teacher" if (self.run / PROTOTYPES_NAME).exists() else ""
+            )
             raise DataError(
                 f"{self.run}: its student learnt without prototypes, so it cannot name; train it with names or "
-                "descriptions, or let the teacher name with --name.by teacher"
+                f"descriptions{by_teacher}"
             )
 
     def find(self, records: Sequence[ImageRecord], *, root: Path) -> FoundBoxes | None:
