@@ -165,11 +165,17 @@ class PatientChat:
     async def _adapting(self, messages: Sequence[Message], max_tokens: int) -> Reply:
         """Ask once; leave out or rename a setting that the server does not know, and ask again."""
         while True:
+            terms = self._terms(max_tokens)
             try:
-                return await self._ask_once(messages, max_tokens)
+                return await self._ask_once(messages, max_tokens, terms)
             except RefusedError as error:
-                if not self._adapt(str(error)):
+                outdated = terms != self._terms(max_tokens)  # another request has learnt of it meanwhile
+                if not outdated and not self._adapt(str(error)):
                     raise
+
+    def _terms(self, max_tokens: int) -> dict[str, object]:
+        """Return what is sent beside the conversation, as far as the server is known to take it."""
+        return {**self._settings, self._length_name: max_tokens}
 
     def _adapt(self, words: str) -> bool:
         """Change what the server complains of in a request; return whether there was something to change."""
@@ -182,8 +188,8 @@ class PatientChat:
             self._notify(f"the server does not take a {name}; it is left out")
         return bool(odd)
 
-    async def _ask_once(self, messages: Sequence[Message], max_tokens: int) -> Reply:
-        body = {**self._settings, "messages": list(messages), self._length_name: max_tokens, "stream": False}
+    async def _ask_once(self, messages: Sequence[Message], max_tokens: int, terms: Mapping[str, object]) -> Reply:
+        body = {**terms, "messages": list(messages), "stream": False}
         async with self._meter.claiming(most_prompt_tokens(messages), max_tokens) as claim:
             try:
                 completion = await self._endpoint.complete(body)

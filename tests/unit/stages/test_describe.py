@@ -125,6 +125,19 @@ def test_a_server_that_answers_nobody_is_left(tmp_path: Path, words: Words) -> N
     assert list(read_descriptions(tmp_path / "d.csv")) == list(NAMES[:2])
 
 
+def test_a_server_that_refuses_settings_describes_every_class_all_the_same(tmp_path: Path, words: Words) -> None:
+    def picky(asked: Asked) -> str | Told:
+        if "max_tokens" in asked.body:
+            return failing(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+        return failing(400, "temperature is not supported") if "temperature" in asked.body else describer(asked)
+
+    assert words.names is not None
+    words.names.write_text("\n".join(f"Bird {number}" for number in range(20)))
+    with LLMServer(answer=picky, latency_s=0.05) as server:
+        describe(tmp_path / "d.csv", words=words, config=config_of(server, concurrency=8))
+    assert len(read_descriptions(tmp_path / "d.csv")) == 20
+
+
 def test_a_budget_stops_before_it_is_passed_and_more_goes_on(tmp_path: Path, words: Words) -> None:
     out, money = tmp_path / "d.csv", {"price_in": 1000.0, "price_out": 1000.0, "max_tokens": 300}
     with LLMServer(answer=describer) as server:

@@ -200,13 +200,15 @@ def test_no_more_requests_at_once_than_allowed() -> None:
     assert server.most_at_once == 3
 
 
-def test_settings_that_a_server_does_not_know_are_renamed_or_left_out() -> None:
-    def picky(asked: Asked) -> str | Told:
-        if "max_tokens" in asked.body:
-            return failing(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
-        odd = next((name for name in ("temperature", "seed") if name in asked.body), None)
-        return failing(400, f"{odd} is not supported") if odd else "Well."
+def picky(asked: Asked) -> str | Told:
+    """Refuse one after another of the settings that newer servers do not take."""
+    if "max_tokens" in asked.body:
+        return failing(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+    odd = next((name for name in ("temperature", "seed") if name in asked.body), None)
+    return failing(400, f"{odd} is not supported") if odd else "Well."
 
+
+def test_settings_that_a_server_does_not_know_are_renamed_or_left_out() -> None:
     notes: list[str] = []
     with LLMServer(answer=picky) as server:
         replies = ask(server, QUESTION, QUESTION, temperature=0.5, concurrency=1, notes=notes)
@@ -216,6 +218,14 @@ def test_settings_that_a_server_does_not_know_are_renamed_or_left_out() -> None:
     assert [note.split(";")[0] for note in notes] == [
         "the server does not take a temperature", "the server does not take a seed",
     ]  # fmt: skip
+
+
+def test_what_one_request_learns_of_the_settings_holds_for_those_under_way() -> None:
+    notes: list[str] = []
+    with LLMServer(answer=picky, latency_s=0.05) as server:
+        replies = ask(server, *[QUESTION] * 20, temperature=0.5, concurrency=8, notes=notes)
+    assert [reply.text for reply in replies] == ["Well."] * 20
+    assert len(notes) == 2  # once each, however many were under way
 
 
 @pytest.mark.parametrize(
