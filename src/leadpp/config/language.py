@@ -38,7 +38,8 @@ class LLMConfig:
     timeout_s: float = 120.0
     """Seconds after which a reply is no longer waited for."""
     retries: int = 5
-    """How often a request is sent again that failed in a way that may pass: 429, 5xx, a timeout, a broken reply."""
+    """How often a request is sent again that failed in a way that may pass: 5xx, a timeout, a broken reply. A server
+    that is crowded (429, 503) is asked more slowly instead, and each request again for up to ten minutes."""
     price_in: float = 0.0
     """Price of a million tokens of prompts."""
     price_out: float = 0.0
