@@ -80,8 +80,8 @@ def describe(
     """Write a table of descriptions: class name, description, model, prompt, date, seed.
 
     With ``llm.model`` a language model is asked; what it says is checked, and asked for again with the reason where it
-    cannot be used. Without one, names become sentences by ``text.template``. Descriptions of one's own are checked and
-    copied, with a note of where they come from.
+    cannot be used. Without one, names become sentences by ``text.template``, a row for each of its sentences.
+    Descriptions of one's own are checked and copied, with a note of where they come from.
 
     Args:
         out: The table, a ``.csv``. One that is there already is gone on with.
@@ -164,9 +164,9 @@ def _plan(words: Words, config: Config) -> _Plan:
         return _Plan(wanted=tuple(ready), author=Author(model=OWN, prompt=digest), ready=ready)
     names = read_names(words.names) if words.names is not None else class_names(_given(words.data))
     if not config.llm.model:
-        template = config.text.template
-        digest = hashlib.blake2b(template.encode(), digest_size=_DIGEST_BYTES).hexdigest()
-        ready = {(name, 0): fill_template(template, name) for name in names}
+        templates = config.text.templates
+        digest = hashlib.blake2b("\n".join(templates).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+        ready = {(name, number): fill_template(one, name) for name in names for number, one in enumerate(templates)}
         return _Plan(wanted=tuple(ready), author=Author(model=TEMPLATE, prompt=digest), ready=ready)
     author = Author(
         model=config.llm.model,

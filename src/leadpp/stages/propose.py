@@ -92,7 +92,7 @@ def propose(
             "count": count,
             "names": len(names),
             "stopped": stopped,
-            "template": config.text.template,
+            "template": config.text.templates[0],
             "compared": compared,
             "rounds": [
                 {name: value for name, value in record.items() if name != "text"} | found
@@ -251,7 +251,7 @@ def _closeness(config: Config, least_cosine: float, progress: Progress) -> tuple
         progress.note(f"names are compared by letters alone, because the teacher cannot be had: {error}")
         return None, {"by": "letters", "because": str(error)}
     teacher.to(pick_device(config.train.device))
-    closeness = Closeness(teacher, template=config.text.template, least_cosine=least_cosine)
+    closeness = Closeness(teacher, template=config.text.templates[0], least_cosine=least_cosine)
     return closeness, {"by": "meaning", "teacher": teacher.name, "least_cosine": least_cosine}
 
 

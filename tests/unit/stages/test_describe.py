@@ -196,6 +196,13 @@ def test_without_a_language_model_names_fill_the_template_and_it_says_so(tmp_pat
     assert "names in a template" in read_provenance(out)
 
 
+def test_each_sentence_of_a_template_is_a_row(tmp_path: Path, words: Words) -> None:
+    out = tmp_path / "d.csv"
+    config = build_config({"text": {"template": "a photo of a {}. | the {} in the wild"}})
+    assert describe(out, words=words, config=config)["descriptions"] == 2 * len(NAMES)
+    assert read_descriptions(out) == {name: (f"a photo of a {name}.", f"the {name} in the wild") for name in NAMES}
+
+
 def test_descriptions_of_ones_own_are_checked_copied_and_marked(tmp_path: Path) -> None:
     own, out, progress = tmp_path / "own.json", tmp_path / "d.csv", SilentProgress()
     own.write_text(json.dumps({"Wren": [description("Wren"), description("Wren", 1)], "Jay": "A bird of the woods."}))

@@ -48,13 +48,16 @@ def run(
     count: int = 10,
     least_cosine: float = LETTERS_ALONE,
     llm: Mapping[str, str | float] | None = None,
+    template: str = "a photo of a {}.",
 ) -> dict[str, Any]:
     settings = {"base_url": server.url, "model": "small", "domain": "birds", "retries": 0} | dict(llm or {})
     progress = SilentProgress()
     found = propose(
         out=out,
         count=count,
-        config=build_config({"llm": settings, "teacher": {"factory": f"{__name__}:Letters"}}),
+        config=build_config(
+            {"llm": settings, "teacher": {"factory": f"{__name__}:Letters"}, "text": {"template": template}}
+        ),
         least_cosine=least_cosine,
         progress=progress,
     )
@@ -212,6 +215,18 @@ def test_names_that_mean_the_same_are_taken_once(tmp_path: Path) -> None:
         ("Gray Heron", "Grey Heron"), ("Heron Grey", "Grey Heron"), ("Kau", "Auk"),
     ]  # fmt: skip
     assert [one["reason"] for one in made["dropped"]][1:] == ["close in meaning, cosine 1.000"] * 2
+
+
+def test_of_several_sentences_names_are_compared_in_the_first(tmp_path: Path) -> None:
+    one, both = "a {}", "a {} | it is a photograph of something that somebody calls a {}"
+    found = []
+    for number, template in enumerate((one, both)):
+        out = tmp_path / f"{number}.txt"
+        with LLMServer(answer=lambda asked: "Auk, Kaku, Tern, Ternlet") as server:
+            run(out, server, count=2, least_cosine=0.8, template=template)
+        found.append(provenance(out))
+    assert found[0]["template"] == found[1]["template"] == one
+    assert found[0]["dropped"] == found[1]["dropped"] != []
 
 
 def test_without_a_teacher_on_disk_letters_have_to_do_and_that_is_said(tmp_path: Path) -> None:
