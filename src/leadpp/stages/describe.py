@@ -254,9 +254,10 @@ def _write_asked(plan: _Plan, ledger: Ledger, *, config: Config, progress: Progr
         raise type(error)(f"{error}{_go_on(ledger, plan)}") from error
     finally:
         ledger.write_table(plan.wanted)
+        desk.list_refused()
     if missing:
         progress.note(f"it took {meter.words()}")
-    desk.report()
+    desk.check()
     cost = {"cost": meter.cost} if llm.price_in or llm.price_out else {}
     took = {"asked": len(missing), "tokens_in": meter.tokens_in, "tokens_out": meter.tokens_out}
     return {"source": str(plan.author), **took, **cost}
@@ -317,6 +318,7 @@ class _Desk:
             min_words=llm.min_words, max_words=llm.max_words, max_tokens=llm.max_tokens, attempts=llm.attempts
         )
         self._refused: dict[str, Draft] = {}
+        self._rejected = ledger.out.with_name(f"{ledger.out.name}.rejected.csv")
         self._unanswered = 0
 
     async def write_class(self, chat: Chat, name: str) -> int:
@@ -332,25 +334,32 @@ class _Desk:
             earlier.append(draft.text)
         return self.llm.per_class - begin
 
-    def report(self) -> None:
-        """List the classes without a usable description in a file; it is removed where there are none.
+    def list_refused(self) -> None:
+        """List the classes without a usable description in a file; it is removed where there are none."""
+        if not self._refused:
+            self._rejected.unlink(missing_ok=True)
+            return
+        rows = [(name, str(draft.attempts), draft.reason, draft.reply) for name, draft in self._in_order()]
+        write_text(self._rejected, table_text(("class name", "attempts", "reason", "reply"), rows))
+
+    def check(self) -> None:
+        """Say which classes have no usable description.
 
         Raises:
             LLMError: There are some.
         """
-        path = self._ledger.out.with_name(f"{self._ledger.out.name}.rejected.csv")
-        if not self._refused:
-            path.unlink(missing_ok=True)
+        refused = self._in_order()
+        if not refused:
             return
-        refused = [(name, self._refused[name]) for name in self._names if name in self._refused]
-        rows = [(name, str(draft.attempts), draft.reason, draft.reply) for name, draft in refused]
-        write_text(path, table_text(("class name", "attempts", "reason", "reply"), rows))
         shown = ", ".join(f"{name!r} ({draft.reason})" for name, draft in refused[:_LISTED])
         more = f" and {len(refused) - _LISTED} more" if len(refused) > _LISTED else ""
         raise LLMError(
-            f"no usable description of {len(refused)} of {len(self._names)} classes: {shown}{more}; {path} lists them"
-            f"{_go_on(self._ledger, self._plan)}"
+            f"no usable description of {len(refused)} of {len(self._names)} classes: {shown}{more}; {self._rejected} lists "
+            f"them{_go_on(self._ledger, self._plan)}"
         )
+
+    def _in_order(self) -> list[tuple[str, Draft]]:
+        return [(name, self._refused[name]) for name in self._names if name in self._refused]
 
     async def _draft(self, chat: Chat, name: str, number: int, earlier: Sequence[str]) -> Draft:
         """Have one description written; a request that alone is not answered is a bad draft."""

@@ -155,6 +155,22 @@ def test_a_budget_stops_before_it_is_passed_and_more_goes_on(tmp_path: Path, wor
     assert found["cost"] == pytest.approx((found["tokens_in"] + found["tokens_out"]) / 1000)
 
 
+def test_classes_refused_before_the_budget_ends_are_listed_and_old_ones_are_not(tmp_path: Path, words: Words) -> None:
+    def answer(asked: Asked) -> str | Told:
+        return failing(400, "the content policy forbids this") if class_of(asked) == "Wren" else describer(asked)
+
+    out, rejected = tmp_path / "d.csv", tmp_path / "d.csv.rejected.csv"
+    money = {"price_in": 1000.0, "price_out": 1000.0, "max_tokens": 300, "concurrency": 1}
+    rejected.write_text("of another day")
+    with LLMServer(answer=answer) as server, pytest.raises(BudgetError):
+        describe(out, words=words, config=config_of(server, budget=2.2, **money))
+    (row,) = csv.DictReader(rejected.read_text(encoding="utf-8").splitlines())
+    assert row["class name"] == "Wren"
+    with LLMServer(answer=answer) as server, pytest.raises(BudgetError):
+        describe(out, words=words, config=config_of(server, budget=0.01, **money))
+    assert not rejected.exists()
+
+
 def test_ctrl_c_at_any_row_loses_nothing(tmp_path: Path, words: Words) -> None:
     out, asked = tmp_path / "d.csv", Counter[str]()
     for stop in range(1, 30):
