@@ -18,7 +18,7 @@ from leadpp.config.tree import Config
 from leadpp.data.index import INDEX_NAME, read_index
 from leadpp.data.sources.folder import read_folder
 from leadpp.engine.runtime import Progress, SilentProgress
-from leadpp.errors import LLMError, TextError, UnansweredError
+from leadpp.errors import LLMError, TextError
 from leadpp.io.artifacts import file_digest, write_text
 from leadpp.io.cells import table_text
 from leadpp.text.chat import Chat, prompt_tokens
@@ -259,7 +259,7 @@ def _write_asked(plan: _Plan, ledger: Ledger, *, config: Config, progress: Progr
         progress.note(f"it took {meter.words()}")
     desk.check()
     cost = {"cost": meter.cost} if llm.price_in or llm.price_out else {}
-    took = {"asked": len(missing), "tokens_in": meter.tokens_in, "tokens_out": meter.tokens_out}
+    took = {"asked": desk.asked, "tokens_in": meter.tokens_in, "tokens_out": meter.tokens_out}
     return {"source": str(plan.author), **took, **cost}
 
 
@@ -308,10 +308,14 @@ async def _ask(
 
 
 class _Desk:
-    """Has the descriptions of one class after another written, and keeps what comes of it."""
+    """Has the descriptions of one class after another written, and keeps what comes of it.
+
+    Attributes:
+        asked: How many descriptions were asked for.
+    """
 
     def __init__(self, plan: _Plan, ledger: Ledger, llm: LLMConfig) -> None:
-        self.llm = llm
+        self.llm, self.asked = llm, 0
         self._plan, self._ledger = plan, ledger
         self._names, self._prompt = plan.names, _prompt(llm)
         self._wanted = Wanted(
@@ -354,25 +358,26 @@ class _Desk:
         shown = ", ".join(f"{name!r} ({draft.reason})" for name, draft in refused[:_LISTED])
         more = f" and {len(refused) - _LISTED} more" if len(refused) > _LISTED else ""
         raise LLMError(
-            f"no usable description of {len(refused)} of {len(self._names)} classes: {shown}{more}; {self._rejected} lists "
-            f"them{_go_on(self._ledger, self._plan)}"
+            f"no usable description of {len(refused)} of {len(self._names)} classes: {shown}{more}; {self._rejected} "
+            f"lists them{_go_on(self._ledger, self._plan)}"
         )
 
     def _in_order(self) -> list[tuple[str, Draft]]:
         return [(name, self._refused[name]) for name in self._names if name in self._refused]
 
     async def _draft(self, chat: Chat, name: str, number: int, earlier: Sequence[str]) -> Draft:
-        """Have one description written; a request that alone is not answered is a bad draft."""
-        try:
-            draft = await write_description(
-                chat, self._prompt, name=name, number=number, earlier=earlier, others=self._names, wanted=self._wanted
-            )
-        except UnansweredError as error:
-            self._unanswered += 1
-            if self._unanswered >= _MOST_UNANSWERED:
-                raise
-            return Draft(text="", reason=str(error), reply="", attempts=0, tokens_in=0, tokens_out=0)
-        self._unanswered = 0
+        """Have one description written.
+
+        Raises:
+            UnansweredError: One request after another has no answer.
+        """
+        self.asked += 1
+        draft = await write_description(
+            chat, self._prompt, name=name, number=number, earlier=earlier, others=self._names, wanted=self._wanted
+        )
+        self._unanswered = self._unanswered + 1 if draft.unanswered else 0
+        if draft.unanswered and self._unanswered >= _MOST_UNANSWERED:
+            raise draft.unanswered
         return draft
 
     def _entry(self, name: str, number: int, draft: Draft) -> Entry:

@@ -81,6 +81,18 @@ def test_several_descriptions_of_a_class_differ_and_can_become_more(tmp_path: Pa
     assert set(names_asked(server).values()) == {3}
 
 
+def test_what_is_asked_for_once_more_because_a_line_was_lost_is_counted(tmp_path: Path, words: Words) -> None:
+    out, journal = tmp_path / "d.csv", tmp_path / "d.csv.journal.jsonl"
+    with LLMServer(answer=describer) as server:
+        describe(out, words=words, config=config_of(server, per_class=2))
+        lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
+        first = next(line for line in lines if '"number": 0' in line or '"number":0' in line)
+        journal.write_text("".join(line for line in lines if line != first), encoding="utf-8")
+        before = len(server.asked)
+        found = describe(out, words=words, config=config_of(server, per_class=2))
+    assert found["asked"] == len(server.asked) - before == 2  # the second is to be another than the new first
+
+
 def test_a_bad_class_is_asked_again_and_then_listed(tmp_path: Path, words: Words) -> None:
     def answer(asked: Asked) -> str | Told:
         name = class_of(asked)
@@ -101,7 +113,7 @@ def test_a_bad_class_is_asked_again_and_then_listed(tmp_path: Path, words: Words
     rejected = tmp_path / "d.csv.rejected.csv"
     assert str(rejected) in said
     rows = list(csv.DictReader(rejected.read_text(encoding="utf-8").splitlines()))
-    assert [(row["class name"], row["attempts"]) for row in rows] == [("Kea", "0"), ("Jay", "2")]
+    assert [(row["class name"], row["attempts"]) for row in rows] == [("Kea", "1"), ("Jay", "2")]
     assert rows[1]["reply"] == "I'm sorry, but I can't help with that."
     assert set(read_descriptions(out)) == set(NAMES) - {"Jay", "Kea"}
 
