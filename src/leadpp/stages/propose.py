@@ -85,6 +85,8 @@ def propose(
             _ask(roll, journal, count=count, prompt=prompt, config=config, key=key, meter=meter, progress=progress)
         )
         names = roll.names[:count]
+        if not names and stopped == BUDGET:
+            raise BudgetError("the budget is used up before the first name; raise llm.budget, or lower llm.max_tokens")
         if not names:
             raise TextError(_nothing_words(journal))
         facts = {

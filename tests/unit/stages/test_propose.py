@@ -261,6 +261,14 @@ def test_a_budget_stops_before_it_is_passed_and_keeps_what_there_is(tmp_path: Pa
         assert run(out, server, count=20, llm={"budget": 150.0} | prices)["names"] == 20
 
 
+def test_a_budget_too_small_for_the_first_round_is_told_as_that(tmp_path: Path) -> None:
+    out = tmp_path / "names.txt"
+    with LLMServer(answer=knowing(NAMES)) as server, pytest.raises(BudgetError, match="before the first name"):
+        run(out, server, llm={"budget": 1.0, "price_out": 1e6, "max_tokens": 100})
+    assert not server.asked
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("fault", [MALFORMED, CUT, failing(500)])
 def test_a_server_that_fails_keeps_the_rounds_before(tmp_path: Path, fault: Told) -> None:
     out, answer = tmp_path / "names.txt", knowing(NAMES)
