@@ -25,7 +25,7 @@ from leadpp.text.chat import Chat, prompt_tokens
 from leadpp.text.describing import Draft, Wanted, write_description
 from leadpp.text.descriptions import read_descriptions
 from leadpp.text.encoding import fill_template
-from leadpp.text.ledger import Author, Entry, Ledger, read_entries
+from leadpp.text.ledger import Author, Entry, Ledger, check_ledger, read_entries
 from leadpp.text.llm import Meter, find_key, open_chat
 from leadpp.text.names import check_distinct, read_names
 from leadpp.text.prompts import DescribePrompt, read_describe_prompt
@@ -114,19 +114,37 @@ def describe(
         return done | _write_asked(plan, ledger, config=config, progress=progress)
 
 
-def preview(out: Path, *, words: Words, config: Config) -> dict[str, Any]:
+def preview(out: Path, *, words: Words, config: Config, fresh: bool = False, keep: bool = False) -> dict[str, Any]:
     """Show what :func:`describe` would ask, and estimate what that takes; nothing is sent or written.
+
+    Args:
+        out: As of :func:`describe`, and so are the others.
+        words: Names or descriptions.
+        config: Settings.
+        fresh: Whether what is there would be set aside.
+        keep: Whether what others wrote would be kept.
 
     Returns:
         ``descriptions`` that would be asked for, their ``prompts`` (class and messages), an estimate of ``tokens_in``,
-        ``tokens_out`` and ``cost`` if every first reply can be used, and ``most_cost`` if none but the last can.
+        ``tokens_out`` and ``cost`` if every first reply can be used, and ``cost_if_repeated`` if each is as long as it
+        may be and none but the last can be; requests that are sent again because they failed are not counted.
+
+    Raises:
+        TextError: Names or descriptions that cannot be used, or a table that would be refused.
+        ArtifactError: The journal of the table is damaged.
     """
     plan, prompt, llm = _plan(words, config), _prompt(config.llm), config.llm
     there = read_entries(out)
-    missing = [place for place in plan.wanted if place not in there] if plan.author.model != OWN else []
+    if fresh:
+        there = {}
+    else:
+        check_ledger(out, plan.author, keep=keep)
+    missing = [place for place in plan.wanted if place not in there] if plan.ready is None else []
     asked = [(name, number, prompt.messages(name, number=number)) for name, number in missing]
     reply = round((llm.min_words + llm.max_words) / 2 * _TOKENS_A_WORD)
     tokens_in = sum(prompt_tokens(messages) + number * reply for _, number, messages in asked)
+    most_out = llm.max_tokens * len(asked)
+    most_in = llm.attempts * tokens_in + (llm.attempts - 1) * most_out  # a bad reply is shown when it is asked again
     meter = _meter(llm)
     return {
         "descriptions": len(asked),
@@ -136,7 +154,7 @@ def preview(out: Path, *, words: Words, config: Config) -> dict[str, Any]:
         "tokens_in": tokens_in,
         "tokens_out": reply * len(asked),
         "cost": meter.cost_of(tokens_in, reply * len(asked)),
-        "most_cost": meter.cost_of(llm.attempts * (tokens_in + reply), llm.attempts * llm.max_tokens * len(asked)),
+        "cost_if_repeated": meter.cost_of(most_in, llm.attempts * most_out),
         "prompts": [{"class": name, "number": number, "messages": messages} for name, number, messages in asked],
     }
 

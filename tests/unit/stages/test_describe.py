@@ -279,4 +279,30 @@ def test_a_preview_sends_nothing_and_writes_nothing(tmp_path: Path, words: Words
     words_sent = sum(len(asked.words.split()) for asked in server.asked)
     assert words_sent < found["tokens_in"] < 2.5 * words_sent  # the server counts words as tokens
     assert found["cost"] == pytest.approx((found["tokens_in"] + 2 * found["tokens_out"]) / 1e6)
-    assert found["most_cost"] > found["cost"]
+
+
+def test_a_preview_tells_what_it_costs_if_every_reply_is_long_and_bad(tmp_path: Path, words: Words) -> None:
+    money = {"price_in": 1.0, "price_out": 1.0, "attempts": 3, "max_tokens": 400}
+    out = tmp_path / "d.csv"
+    with LLMServer(answer=lambda asked: "feathers " * 400) as server:
+        found = preview(out, words=words, config=config_of(server, **money))
+        with pytest.raises(LLMError, match="8 of 8"):
+            describe(out, words=words, config=config_of(server, **money))
+    assert len(server.asked) == 3 * len(NAMES)
+    sent = sum(len(asked.words.split()) + 400 for asked in server.asked)  # the server counts words as tokens
+    assert sent / 1e6 < found["cost_if_repeated"] < 2 * sent / 1e6
+
+
+def test_a_preview_refuses_what_would_be_refused(tmp_path: Path, words: Words) -> None:
+    out = tmp_path / "d.csv"
+    with LLMServer(answer=describer) as server:
+        describe(out, words=words, config=config_of(server))
+        other = config_of(server, parts=["bill"])
+        with pytest.raises(TextError, match=r"8 of its 8 descriptions are by small .*--keep keeps them"):
+            preview(out, words=words, config=other)
+        assert preview(out, words=words, config=other, keep=True)["descriptions"] == 0
+        assert preview(out, words=words, config=other, fresh=True)["descriptions"] == 8
+        out.write_text("my own work")
+        with pytest.raises(TextError, match="not as leadpp describe left it"):
+            preview(out, words=words, config=config_of(server))
+    assert out.read_text() == "my own work"
