@@ -408,6 +408,7 @@ class _Desk:
             tokens_in=draft.tokens_in,
             tokens_out=draft.tokens_out,
             attempts=draft.attempts,
+            left_out=draft.left_out,
         )
 
 

@@ -205,6 +205,7 @@ async def _ask_once(
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "seed": config.seed,
             "temperature": config.llm.temperature,
+            "left_out": list(reply.left_out),
             "tokens_in": reply.tokens_in,
             "tokens_out": reply.tokens_out,
             "complete": reply.complete,

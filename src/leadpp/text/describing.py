@@ -37,6 +37,8 @@ class Draft:
     tokens_in: int
     """Of all attempts together."""
     tokens_out: int
+    left_out: tuple[str, ...] = ()
+    """Settings that the server does not take; see :class:`~leadpp.text.chat.Reply`."""
     unanswered: UnansweredError | None = None
     """What the last request met with, where it had no answer at all."""
 
@@ -68,6 +70,7 @@ async def write_description(
     question = prompt.messages(name, number=number, earlier=earlier)
     messages, text, reason, last = question, "", "", ""
     attempt = tokens_in = tokens_out = 0
+    left_out: tuple[str, ...] = ()
     unanswered = None
     while not (text or unanswered) and attempt < wanted.attempts:
         if reason:
@@ -79,7 +82,7 @@ async def write_description(
             unanswered, reason = error, str(error)
             continue
         text, reason = _verdict(reply, name=name, earlier=earlier, others=others, wanted=wanted)
-        last = reply.text
+        last, left_out = reply.text, reply.left_out
         tokens_in, tokens_out = tokens_in + reply.tokens_in, tokens_out + reply.tokens_out
     return Draft(
         text=text,
@@ -88,6 +91,7 @@ async def write_description(
         attempts=attempt,
         tokens_in=tokens_in,
         tokens_out=tokens_out,
+        left_out=left_out,
         unanswered=unanswered,
     )
 

@@ -51,6 +51,8 @@ class Entry:
     tokens_in: int = 0
     tokens_out: int = 0
     attempts: int = 0
+    left_out: tuple[str, ...] = ()
+    """Settings of the author, such as ``seed``, that the server did not take, so that they had no part in it."""
 
     def record(self) -> dict[str, Any]:
         """Return what the journal keeps."""
@@ -58,7 +60,7 @@ class Entry:
 
     def row(self) -> tuple[str, str, Origin]:
         """Return what the table shows."""
-        seed = "" if self.author.seed is None else str(self.author.seed)
+        seed = "" if self.author.seed is None or "seed" in self.left_out else str(self.author.seed)
         return (
             self.name,
             self.text,
@@ -221,7 +223,8 @@ def entries_of(path: Path, records: Sequence[dict[str, Any]]) -> dict[tuple[str,
         if "table" in record:
             continue
         try:
-            entry = Entry(**record | {"author": Author(**record["author"])})
+            left_out = tuple(record.get("left_out", ()))
+            entry = Entry(**record | {"author": Author(**record["author"]), "left_out": left_out})
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"{path}, line {number}: damaged; remove this line, and run again") from error
         entries[entry.name, entry.number] = entry

@@ -120,6 +120,7 @@ class PatientChat:
     ) -> None:
         self._endpoint, self._limit, self._meter, self._notify = endpoint, limit, meter, notify
         self._settings, self._seed = {**settings, "seed": seed}, seed
+        self._wished = tuple(self._settings)
         self._length_name = "max_tokens"
         self._retries, self._backoff_s = retries, backoff_s
         self._numbers = itertools.count()
@@ -221,7 +222,8 @@ class PatientChat:
                 self._heard |= not (isinstance(error, PassingError) and error.unreachable)
                 raise
             self._heard = True
-            reply = _settled(completion, messages, claim)
+            left_out = tuple(name for name in self._wished if name not in terms)
+            reply = _settled(completion, messages, claim, left_out=left_out)
         if reply.estimated and not self._guessed:
             self._guessed = True
             self._notify("the server does not count tokens; their number is an estimate")
@@ -234,7 +236,9 @@ def _check_patience(error: PassingError) -> None:
         raise LLMError(f"{error.words} and wants to be left alone for {error.wait_s:,.0f} s; try again then")
 
 
-def _settled(completion: "Completion", messages: Sequence[Message], claim: Claim) -> Reply:
+def _settled(
+    completion: "Completion", messages: Sequence[Message], claim: Claim, *, left_out: tuple[str, ...]
+) -> Reply:
     """Count what an answer took, or estimate it if the server does not say."""
     counted = completion.tokens_in is not None and completion.tokens_out is not None
     tokens_in = prompt_tokens(messages) if completion.tokens_in is None else completion.tokens_in
@@ -246,4 +250,5 @@ def _settled(completion: "Completion", messages: Sequence[Message], claim: Claim
         tokens_out=tokens_out,
         estimated=not counted,
         complete=completion.complete,
+        left_out=left_out,
     )

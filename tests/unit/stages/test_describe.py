@@ -14,6 +14,7 @@ from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import BudgetError, DataError, LLMError, TextError
 from leadpp.stages.describe import Words, class_names, describe, preview
 from leadpp.text.descriptions import read_descriptions
+from leadpp.text.ledger import read_entries
 from leadpp.text.provenance import read_provenance
 from tests.descriptions import class_of, describer, description
 from tests.llm_server import Asked, LLMServer, Told, failing
@@ -148,6 +149,10 @@ def test_a_server_that_refuses_settings_describes_every_class_all_the_same(tmp_p
     with LLMServer(answer=picky, latency_s=0.05) as server:
         describe(tmp_path / "d.csv", words=words, config=config_of(server, concurrency=8))
     assert len(read_descriptions(tmp_path / "d.csv")) == 20
+    entries = read_entries(tmp_path / "d.csv").values()
+    assert {(entry.author.temperature, entry.author.seed, entry.left_out) for entry in entries} == {
+        (0.7, 5, ("temperature",))
+    }
 
 
 def test_a_budget_stops_before_it_is_passed_and_more_goes_on(tmp_path: Path, words: Words) -> None:

@@ -282,6 +282,13 @@ def test_a_server_that_fails_keeps_the_rounds_before(tmp_path: Path, fault: Told
         assert len(server.asked) == 3
 
 
+def test_a_seed_that_the_server_does_not_take_is_told_in_the_provenance(tmp_path: Path) -> None:
+    out, answer = tmp_path / "names.txt", knowing(NAMES)
+    with LLMServer(answer=lambda asked: failing(400, "no seed") if "seed" in asked.body else answer(asked)) as server:
+        run(out, server, count=5)
+    assert [one["left_out"] for one in provenance(out)["rounds"]] == [["seed"]]
+
+
 def test_half_a_character_in_a_reply_does_no_harm(tmp_path: Path) -> None:
     out = tmp_path / "names.txt"
     text = '{"choices": [{"message": {"content": "Wren\\nAu\\ud800k\\nTern"}, "finish_reason": "stop"}]}'

@@ -247,6 +247,7 @@ def test_settings_that_a_server_does_not_know_are_renamed_or_left_out() -> None:
     with LLMServer(answer=picky) as server:
         replies = ask(server, QUESTION, QUESTION, temperature=0.5, concurrency=1, notes=notes)
     assert [reply.text for reply in replies] == ["Well.", "Well."]
+    assert [reply.left_out for reply in replies] == [("temperature", "seed")] * 2
     assert len(server.asked) == 5  # the second conversation knows what the first has learnt
     assert server.asked[-1].body.keys() == {"model", "messages", "max_completion_tokens", "stream"}
     assert [note.split(";")[0] for note in notes] == [
