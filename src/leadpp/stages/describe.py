@@ -145,7 +145,7 @@ def preview(out: Path, *, words: Words, config: Config, fresh: bool = False, kee
     tokens_in = sum(prompt_tokens(messages) + number * reply for _, number, messages in asked)
     most_out = llm.max_tokens * len(asked)
     most_in = llm.attempts * tokens_in + (llm.attempts - 1) * most_out  # a bad reply is shown when it is asked again
-    meter = _meter(llm)
+    meter = Meter(**llm.prices)
     return {
         "descriptions": len(asked),
         "model": llm.model,
@@ -190,7 +190,7 @@ def _plan(words: Words, config: Config) -> _Plan:
         model=config.llm.model,
         prompt=_prompt(config.llm).digest,
         seed=config.seed,
-        temperature=_temperature(config.llm),
+        temperature=config.llm.connection["temperature"],
     )
     return _Plan(wanted=tuple((name, n) for name in names for n in range(config.llm.per_class)), author=author)
 
@@ -206,14 +206,6 @@ def _prompt(llm: LLMConfig) -> DescribePrompt:
     return read_describe_prompt(
         path, domain=llm.domain, parts=llm.parts, min_words=llm.min_words, max_words=llm.max_words
     )
-
-
-def _temperature(llm: LLMConfig) -> float | None:
-    return None if llm.temperature < 0 else llm.temperature
-
-
-def _meter(llm: LLMConfig) -> Meter:
-    return Meter(price_in=llm.price_in, price_out=llm.price_out, budget=llm.budget)
 
 
 def _write_ready(
@@ -258,7 +250,7 @@ def _odd(
 
 def _write_asked(plan: _Plan, ledger: Ledger, *, config: Config, progress: Progress) -> dict[str, Any]:
     """Ask for what is missing, and write the table whatever comes of it."""
-    llm, meter = config.llm, _meter(config.llm)
+    llm, meter = config.llm, Meter(**config.llm.prices)
     missing = [place for place in plan.wanted if place not in ledger]
     desk = _Desk(plan, ledger, llm)
     if missing:
@@ -296,16 +288,7 @@ async def _ask(
     """Have the missing descriptions written, many at once."""
     llm = desk.llm
     async with open_chat(
-        base_url=llm.base_url,
-        model=llm.model,
-        key=find_key(Path(llm.key_file) if llm.key_file else None),
-        temperature=_temperature(llm),
-        seed=seed,
-        concurrency=llm.concurrency,
-        timeout_s=llm.timeout_s,
-        retries=llm.retries,
-        meter=meter,
-        notify=progress.note,
+        **llm.connection, key=find_key(llm.key_path), seed=seed, meter=meter, notify=progress.note
     ) as chat:
         total = len(missing)
         rows = progress.track(range(total), total=total, what="describe", unit="rows", describe=meter.words)

@@ -76,9 +76,9 @@ def propose(
     _check(out, count, config)
     prompt = _prompt(config)
     before = _check_untouched(out)
-    key = find_key(Path(config.llm.key_file) if config.llm.key_file else None)
+    key = find_key(config.llm.key_path)
     closeness, compared = _closeness(config, least_cosine, progress)
-    meter = Meter(price_in=config.llm.price_in, price_out=config.llm.price_out, budget=config.llm.budget)
+    meter = Meter(**config.llm.prices)
     with _opened(_journal_path(out)) as journal:
         roll = _replay(journal, prompt=prompt, config=config, closeness=closeness)
         stopped = asyncio.run(
@@ -136,7 +136,7 @@ def estimate(*, out: Path, count: int, config: Config) -> dict[str, Any]:
         tokens_in += prompt_tokens(prompt.messages(asked)) + _TOKENS_A_NAME * min(there, MOST_KNOWN)
         tokens_out += _TOKENS_A_NAME * asked
         rounds, there = rounds + 1, there + asked
-    cost = Meter(price_in=config.llm.price_in, price_out=config.llm.price_out).cost_of(tokens_in, tokens_out)
+    cost = Meter(**config.llm.prices).cost_of(tokens_in, tokens_out)
     return {
         "names": known,
         "count": count,
@@ -160,23 +160,11 @@ async def _ask(
     progress: Progress,
 ) -> str:
     """Ask round after round; return why it stopped."""
-    llm = config.llm
     roll.barren = 0  # whoever gives the command again wants it tried again
     if len(roll.names) >= count:
         progress.note(f"{len(roll.names)} names are there already; nobody is asked")
         return "complete"
-    async with open_chat(
-        base_url=llm.base_url,
-        model=llm.model,
-        key=key,
-        temperature=None if llm.temperature < 0 else llm.temperature,
-        seed=config.seed,
-        concurrency=1,
-        timeout_s=llm.timeout_s,
-        retries=llm.retries,
-        meter=meter,
-        notify=progress.note,
-    ) as chat:
+    async with open_chat(**config.llm.connection, key=key, seed=config.seed, meter=meter, notify=progress.note) as chat:
         while len(roll.names) < count and roll.barren < BARREN_ROUNDS:
             try:
                 await _ask_once(roll, journal, chat, missing=count - len(roll.names), prompt=prompt, config=config)
