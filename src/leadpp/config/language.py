@@ -1,8 +1,30 @@
 """Settings of the language model that writes descriptions and proposes names."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
 
 from leadpp.config.requirement import require
+
+
+class Connection(TypedDict):
+    """What `leadpp.text.llm.open_chat` is told of the server; the key to it is found by `key_path`."""
+
+    base_url: str
+    model: str
+    temperature: float | None
+    """None leaves it to the server."""
+    concurrency: int
+    timeout_s: float
+    retries: int
+
+
+class Prices(TypedDict):
+    """What `leadpp.text.meter.Meter` is told."""
+
+    price_in: float
+    price_out: float
+    budget: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +60,8 @@ class LLMConfig:
     timeout_s: float = 120.0
     """Seconds after which a reply is no longer waited for."""
     retries: int = 5
-    """How often a request is sent again that failed in a way that may pass: 429, 5xx, a timeout, a broken reply."""
+    """How often a request is sent again that failed in a way that may pass: 5xx, a timeout, a broken reply. A server
+    that is crowded (429, 503) is asked more slowly instead, and each request again for up to ten minutes."""
     price_in: float = 0.0
     """Price of a million tokens of prompts."""
     price_out: float = 0.0
@@ -62,3 +85,25 @@ class LLMConfig:
             not self.budget or self.price_in > 0 or self.price_out > 0,
             "llm.budget needs a price to count with: give llm.price_in and llm.price_out, of a million tokens each",
         )
+
+    @property
+    def connection(self) -> Connection:
+        """Where and how a model is asked."""
+        return Connection(
+            base_url=self.base_url,
+            model=self.model,
+            temperature=None if self.temperature < 0 else self.temperature,
+            concurrency=self.concurrency,
+            timeout_s=self.timeout_s,
+            retries=self.retries,
+        )
+
+    @property
+    def prices(self) -> Prices:
+        """What tokens cost, and what may be spent."""
+        return Prices(price_in=self.price_in, price_out=self.price_out, budget=self.budget)
+
+    @property
+    def key_path(self) -> Path | None:
+        """`key_file`; None where it is empty."""
+        return Path(self.key_file) if self.key_file else None

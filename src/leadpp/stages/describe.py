@@ -18,14 +18,14 @@ from leadpp.config.tree import Config
 from leadpp.data.index import INDEX_NAME, read_index
 from leadpp.data.sources.folder import read_folder
 from leadpp.engine.runtime import Progress, SilentProgress
-from leadpp.errors import LLMError, TextError, UnansweredError
+from leadpp.errors import LLMError, TextError
 from leadpp.io.artifacts import file_digest, write_text
 from leadpp.io.cells import table_text
 from leadpp.text.chat import Chat, prompt_tokens
 from leadpp.text.describing import Draft, Wanted, write_description
 from leadpp.text.descriptions import read_descriptions
 from leadpp.text.encoding import fill_template
-from leadpp.text.ledger import Author, Entry, Ledger, read_entries
+from leadpp.text.ledger import Author, Entry, Ledger, check_ledger, read_entries
 from leadpp.text.llm import Meter, find_key, open_chat
 from leadpp.text.names import check_distinct, read_names
 from leadpp.text.prompts import DescribePrompt, read_describe_prompt
@@ -80,8 +80,8 @@ def describe(
     """Write a table of descriptions: class name, description, model, prompt, date, seed.
 
     With ``llm.model`` a language model is asked; what it says is checked, and asked for again with the reason where it
-    cannot be used. Without one, names become sentences by ``text.template``. Descriptions of one's own are checked and
-    copied, with a note of where they come from.
+    cannot be used. Without one, names become sentences by ``text.template``, a row for each of its sentences.
+    Descriptions of one's own are checked and copied, with a note of where they come from.
 
     Args:
         out: The table, a ``.csv``. One that is there already is gone on with.
@@ -114,20 +114,38 @@ def describe(
         return done | _write_asked(plan, ledger, config=config, progress=progress)
 
 
-def preview(out: Path, *, words: Words, config: Config) -> dict[str, Any]:
+def preview(out: Path, *, words: Words, config: Config, fresh: bool = False, keep: bool = False) -> dict[str, Any]:
     """Show what :func:`describe` would ask, and estimate what that takes; nothing is sent or written.
+
+    Args:
+        out: As of :func:`describe`, and so are the others.
+        words: Names or descriptions.
+        config: Settings.
+        fresh: Whether what is there would be set aside.
+        keep: Whether what others wrote would be kept.
 
     Returns:
         ``descriptions`` that would be asked for, their ``prompts`` (class and messages), an estimate of ``tokens_in``,
-        ``tokens_out`` and ``cost`` if every first reply can be used, and ``most_cost`` if none but the last can.
+        ``tokens_out`` and ``cost`` if every first reply can be used, and ``cost_if_repeated`` if each is as long as it
+        may be and none but the last can be; requests that are sent again because they failed are not counted.
+
+    Raises:
+        TextError: Names or descriptions that cannot be used, or a table that would be refused.
+        ArtifactError: The journal of the table is damaged.
     """
     plan, prompt, llm = _plan(words, config), _prompt(config.llm), config.llm
     there = read_entries(out)
-    missing = [place for place in plan.wanted if place not in there] if plan.author.model != OWN else []
+    if fresh:
+        there = {}
+    else:
+        check_ledger(out, plan.author, keep=keep)
+    missing = [place for place in plan.wanted if place not in there] if plan.ready is None else []
     asked = [(name, number, prompt.messages(name, number=number)) for name, number in missing]
     reply = round((llm.min_words + llm.max_words) / 2 * _TOKENS_A_WORD)
     tokens_in = sum(prompt_tokens(messages) + number * reply for _, number, messages in asked)
-    meter = _meter(llm)
+    most_out = llm.max_tokens * len(asked)
+    most_in = llm.attempts * tokens_in + (llm.attempts - 1) * most_out  # a bad reply is shown when it is asked again
+    meter = Meter(**llm.prices)
     return {
         "descriptions": len(asked),
         "model": llm.model,
@@ -136,7 +154,7 @@ def preview(out: Path, *, words: Words, config: Config) -> dict[str, Any]:
         "tokens_in": tokens_in,
         "tokens_out": reply * len(asked),
         "cost": meter.cost_of(tokens_in, reply * len(asked)),
-        "most_cost": meter.cost_of(llm.attempts * (tokens_in + reply), llm.attempts * llm.max_tokens * len(asked)),
+        "cost_if_repeated": meter.cost_of(most_in, llm.attempts * most_out),
         "prompts": [{"class": name, "number": number, "messages": messages} for name, number, messages in asked],
     }
 
@@ -164,15 +182,15 @@ def _plan(words: Words, config: Config) -> _Plan:
         return _Plan(wanted=tuple(ready), author=Author(model=OWN, prompt=digest), ready=ready)
     names = read_names(words.names) if words.names is not None else class_names(_given(words.data))
     if not config.llm.model:
-        template = config.text.template
-        digest = hashlib.blake2b(template.encode(), digest_size=_DIGEST_BYTES).hexdigest()
-        ready = {(name, 0): fill_template(template, name) for name in names}
+        templates = config.text.templates
+        digest = hashlib.blake2b("\n".join(templates).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+        ready = {(name, number): fill_template(one, name) for name in names for number, one in enumerate(templates)}
         return _Plan(wanted=tuple(ready), author=Author(model=TEMPLATE, prompt=digest), ready=ready)
     author = Author(
         model=config.llm.model,
         prompt=_prompt(config.llm).digest,
         seed=config.seed,
-        temperature=_temperature(config.llm),
+        temperature=config.llm.connection["temperature"],
     )
     return _Plan(wanted=tuple((name, n) for name in names for n in range(config.llm.per_class)), author=author)
 
@@ -188,14 +206,6 @@ def _prompt(llm: LLMConfig) -> DescribePrompt:
     return read_describe_prompt(
         path, domain=llm.domain, parts=llm.parts, min_words=llm.min_words, max_words=llm.max_words
     )
-
-
-def _temperature(llm: LLMConfig) -> float | None:
-    return None if llm.temperature < 0 else llm.temperature
-
-
-def _meter(llm: LLMConfig) -> Meter:
-    return Meter(price_in=llm.price_in, price_out=llm.price_out, budget=llm.budget)
 
 
 def _write_ready(
@@ -240,7 +250,7 @@ def _odd(
 
 def _write_asked(plan: _Plan, ledger: Ledger, *, config: Config, progress: Progress) -> dict[str, Any]:
     """Ask for what is missing, and write the table whatever comes of it."""
-    llm, meter = config.llm, _meter(config.llm)
+    llm, meter = config.llm, Meter(**config.llm.prices)
     missing = [place for place in plan.wanted if place not in ledger]
     desk = _Desk(plan, ledger, llm)
     if missing:
@@ -254,11 +264,12 @@ def _write_asked(plan: _Plan, ledger: Ledger, *, config: Config, progress: Progr
         raise type(error)(f"{error}{_go_on(ledger, plan)}") from error
     finally:
         ledger.write_table(plan.wanted)
+        desk.list_refused()
     if missing:
         progress.note(f"it took {meter.words()}")
-    desk.report()
+    desk.check()
     cost = {"cost": meter.cost} if llm.price_in or llm.price_out else {}
-    took = {"asked": len(missing), "tokens_in": meter.tokens_in, "tokens_out": meter.tokens_out}
+    took = {"asked": desk.asked, "tokens_in": meter.tokens_in, "tokens_out": meter.tokens_out}
     return {"source": str(plan.author), **took, **cost}
 
 
@@ -277,16 +288,7 @@ async def _ask(
     """Have the missing descriptions written, many at once."""
     llm = desk.llm
     async with open_chat(
-        base_url=llm.base_url,
-        model=llm.model,
-        key=find_key(Path(llm.key_file) if llm.key_file else None),
-        temperature=_temperature(llm),
-        seed=seed,
-        concurrency=llm.concurrency,
-        timeout_s=llm.timeout_s,
-        retries=llm.retries,
-        meter=meter,
-        notify=progress.note,
+        **llm.connection, key=find_key(llm.key_path), seed=seed, meter=meter, notify=progress.note
     ) as chat:
         total = len(missing)
         rows = progress.track(range(total), total=total, what="describe", unit="rows", describe=meter.words)
@@ -307,16 +309,21 @@ async def _ask(
 
 
 class _Desk:
-    """Has the descriptions of one class after another written, and keeps what comes of it."""
+    """Has the descriptions of one class after another written, and keeps what comes of it.
+
+    Attributes:
+        asked: How many descriptions were asked for.
+    """
 
     def __init__(self, plan: _Plan, ledger: Ledger, llm: LLMConfig) -> None:
-        self.llm = llm
+        self.llm, self.asked = llm, 0
         self._plan, self._ledger = plan, ledger
         self._names, self._prompt = plan.names, _prompt(llm)
         self._wanted = Wanted(
             min_words=llm.min_words, max_words=llm.max_words, max_tokens=llm.max_tokens, attempts=llm.attempts
         )
         self._refused: dict[str, Draft] = {}
+        self._rejected = ledger.out.with_name(f"{ledger.out.name}.rejected.csv")
         self._unanswered = 0
 
     async def write_class(self, chat: Chat, name: str) -> int:
@@ -332,38 +339,46 @@ class _Desk:
             earlier.append(draft.text)
         return self.llm.per_class - begin
 
-    def report(self) -> None:
-        """List the classes without a usable description in a file; it is removed where there are none.
+    def list_refused(self) -> None:
+        """List the classes without a usable description in a file; it is removed where there are none."""
+        if not self._refused:
+            self._rejected.unlink(missing_ok=True)
+            return
+        rows = [(name, str(draft.attempts), draft.reason, draft.reply) for name, draft in self._in_order()]
+        write_text(self._rejected, table_text(("class name", "attempts", "reason", "reply"), rows))
+
+    def check(self) -> None:
+        """Say which classes have no usable description.
 
         Raises:
             LLMError: There are some.
         """
-        path = self._ledger.out.with_name(f"{self._ledger.out.name}.rejected.csv")
-        if not self._refused:
-            path.unlink(missing_ok=True)
+        refused = self._in_order()
+        if not refused:
             return
-        refused = [(name, self._refused[name]) for name in self._names if name in self._refused]
-        rows = [(name, str(draft.attempts), draft.reason, draft.reply) for name, draft in refused]
-        write_text(path, table_text(("class name", "attempts", "reason", "reply"), rows))
         shown = ", ".join(f"{name!r} ({draft.reason})" for name, draft in refused[:_LISTED])
         more = f" and {len(refused) - _LISTED} more" if len(refused) > _LISTED else ""
         raise LLMError(
-            f"no usable description of {len(refused)} of {len(self._names)} classes: {shown}{more}; {path} lists them"
-            f"{_go_on(self._ledger, self._plan)}"
+            f"no usable description of {len(refused)} of {len(self._names)} classes: {shown}{more}; {self._rejected} "
+            f"lists them{_go_on(self._ledger, self._plan)}"
         )
 
+    def _in_order(self) -> list[tuple[str, Draft]]:
+        return [(name, self._refused[name]) for name in self._names if name in self._refused]
+
     async def _draft(self, chat: Chat, name: str, number: int, earlier: Sequence[str]) -> Draft:
-        """Have one description written; a request that alone is not answered is a bad draft."""
-        try:
-            draft = await write_description(
-                chat, self._prompt, name=name, number=number, earlier=earlier, others=self._names, wanted=self._wanted
-            )
-        except UnansweredError as error:
-            self._unanswered += 1
-            if self._unanswered >= _MOST_UNANSWERED:
-                raise
-            return Draft(text="", reason=str(error), reply="", attempts=0, tokens_in=0, tokens_out=0)
-        self._unanswered = 0
+        """Have one description written.
+
+        Raises:
+            UnansweredError: One request after another has no answer.
+        """
+        self.asked += 1
+        draft = await write_description(
+            chat, self._prompt, name=name, number=number, earlier=earlier, others=self._names, wanted=self._wanted
+        )
+        self._unanswered = self._unanswered + 1 if draft.unanswered else 0
+        if draft.unanswered and self._unanswered >= _MOST_UNANSWERED:
+            raise draft.unanswered
         return draft
 
     def _entry(self, name: str, number: int, draft: Draft) -> Entry:
@@ -376,6 +391,7 @@ class _Desk:
             tokens_in=draft.tokens_in,
             tokens_out=draft.tokens_out,
             attempts=draft.attempts,
+            left_out=draft.left_out,
         )
 
 

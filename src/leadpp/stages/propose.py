@@ -76,15 +76,17 @@ def propose(
     _check(out, count, config)
     prompt = _prompt(config)
     before = _check_untouched(out)
-    key = find_key(Path(config.llm.key_file) if config.llm.key_file else None)
+    key = find_key(config.llm.key_path)
     closeness, compared = _closeness(config, least_cosine, progress)
-    meter = Meter(price_in=config.llm.price_in, price_out=config.llm.price_out, budget=config.llm.budget)
+    meter = Meter(**config.llm.prices)
     with _opened(_journal_path(out)) as journal:
         roll = _replay(journal, prompt=prompt, config=config, closeness=closeness)
         stopped = asyncio.run(
             _ask(roll, journal, count=count, prompt=prompt, config=config, key=key, meter=meter, progress=progress)
         )
         names = roll.names[:count]
+        if not names and stopped == BUDGET:
+            raise BudgetError("the budget is used up before the first name; raise llm.budget, or lower llm.max_tokens")
         if not names:
             raise TextError(_nothing_words(journal))
         facts = {
@@ -92,7 +94,7 @@ def propose(
             "count": count,
             "names": len(names),
             "stopped": stopped,
-            "template": config.text.template,
+            "template": config.text.templates[0],
             "compared": compared,
             "rounds": [
                 {name: value for name, value in record.items() if name != "text"} | found
@@ -134,7 +136,7 @@ def estimate(*, out: Path, count: int, config: Config) -> dict[str, Any]:
         tokens_in += prompt_tokens(prompt.messages(asked)) + _TOKENS_A_NAME * min(there, MOST_KNOWN)
         tokens_out += _TOKENS_A_NAME * asked
         rounds, there = rounds + 1, there + asked
-    cost = Meter(price_in=config.llm.price_in, price_out=config.llm.price_out).cost_of(tokens_in, tokens_out)
+    cost = Meter(**config.llm.prices).cost_of(tokens_in, tokens_out)
     return {
         "names": known,
         "count": count,
@@ -158,23 +160,11 @@ async def _ask(
     progress: Progress,
 ) -> str:
     """Ask round after round; return why it stopped."""
-    llm = config.llm
     roll.barren = 0  # whoever gives the command again wants it tried again
     if len(roll.names) >= count:
         progress.note(f"{len(roll.names)} names are there already; nobody is asked")
         return "complete"
-    async with open_chat(
-        base_url=llm.base_url,
-        model=llm.model,
-        key=key,
-        temperature=None if llm.temperature < 0 else llm.temperature,
-        seed=config.seed,
-        concurrency=1,
-        timeout_s=llm.timeout_s,
-        retries=llm.retries,
-        meter=meter,
-        notify=progress.note,
-    ) as chat:
+    async with open_chat(**config.llm.connection, key=key, seed=config.seed, meter=meter, notify=progress.note) as chat:
         while len(roll.names) < count and roll.barren < BARREN_ROUNDS:
             try:
                 await _ask_once(roll, journal, chat, missing=count - len(roll.names), prompt=prompt, config=config)
@@ -203,6 +193,7 @@ async def _ask_once(
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "seed": config.seed,
             "temperature": config.llm.temperature,
+            "left_out": list(reply.left_out),
             "tokens_in": reply.tokens_in,
             "tokens_out": reply.tokens_out,
             "complete": reply.complete,
@@ -251,7 +242,7 @@ def _closeness(config: Config, least_cosine: float, progress: Progress) -> tuple
         progress.note(f"names are compared by letters alone, because the teacher cannot be had: {error}")
         return None, {"by": "letters", "because": str(error)}
     teacher.to(pick_device(config.train.device))
-    closeness = Closeness(teacher, template=config.text.template, least_cosine=least_cosine)
+    closeness = Closeness(teacher, template=config.text.templates[0], least_cosine=least_cosine)
     return closeness, {"by": "meaning", "teacher": teacher.name, "least_cosine": least_cosine}
 
 

@@ -32,6 +32,8 @@ class Reply:
     """Whether the server did not count the tokens, so that their number is an estimate."""
     complete: bool = True
     """False if the answer was cut off, by ``max_tokens`` or because it was endless."""
+    left_out: tuple[str, ...] = ()
+    """Settings that were to be sent along, such as ``seed``, and were not, because the server does not take them."""
 
 
 class Chat(Protocol):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from leadpp.errors import UnansweredError
 from leadpp.text.answers import LONGEST_TEXT
 from leadpp.text.chat import Chat, Reply
 from leadpp.text.prompts import DescribePrompt
@@ -32,9 +33,14 @@ class Draft:
     reply: str
     """The last reply, as it came."""
     attempts: int
+    """How often it was asked for, the time without an answer included."""
     tokens_in: int
     """Of all attempts together."""
     tokens_out: int
+    left_out: tuple[str, ...] = ()
+    """Settings that the server does not take; see :class:`~leadpp.text.chat.Reply`."""
+    unanswered: UnansweredError | None = None
+    """What the last request met with, where it had no answer at all."""
 
 
 async def write_description(
@@ -59,21 +65,35 @@ async def write_description(
         wanted: What it is held to.
 
     Raises:
-        LLMError: No reply is to be had.
+        LLMError: The server cannot be reached or used, or the budget is used up.
     """
     question = prompt.messages(name, number=number, earlier=earlier)
     messages, text, reason, last = question, "", "", ""
     attempt = tokens_in = tokens_out = 0
-    while not text and attempt < wanted.attempts:
+    left_out: tuple[str, ...] = ()
+    unanswered = None
+    while not (text or unanswered) and attempt < wanted.attempts:
         if reason:
             messages = prompt.again(question, last, reason)
-        reply = await chat.ask(messages, max_tokens=wanted.max_tokens)
+        attempt += 1
+        try:
+            reply = await chat.ask(messages, max_tokens=wanted.max_tokens)
+        except UnansweredError as error:
+            unanswered, reason = error, str(error)
+            continue
         text, reason = _verdict(reply, name=name, earlier=earlier, others=others, wanted=wanted)
-        attempt, last = attempt + 1, reply.text
+        last, left_out = reply.text, reply.left_out
         tokens_in, tokens_out = tokens_in + reply.tokens_in, tokens_out + reply.tokens_out
     return Draft(
-        text=text, reason=reason, reply=last, attempts=attempt, tokens_in=tokens_in, tokens_out=tokens_out
-    )  # fmt: skip
+        text=text,
+        reason=reason,
+        reply=last,
+        attempts=attempt,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        left_out=left_out,
+        unanswered=unanswered,
+    )
 
 
 def _verdict(

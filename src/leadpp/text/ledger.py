@@ -7,7 +7,7 @@ seed are not mixed in silence, and what the table looked like when it was writte
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -51,6 +51,8 @@ class Entry:
     tokens_in: int = 0
     tokens_out: int = 0
     attempts: int = 0
+    left_out: tuple[str, ...] = ()
+    """Settings of the author, such as ``seed``, that the server did not take, so that they had no part in it."""
 
     def record(self) -> dict[str, Any]:
         """Return what the journal keeps."""
@@ -58,7 +60,7 @@ class Entry:
 
     def row(self) -> tuple[str, str, Origin]:
         """Return what the table shows."""
-        seed = "" if self.author.seed is None else str(self.author.seed)
+        seed = "" if self.author.seed is None or "seed" in self.left_out else str(self.author.seed)
         return (
             self.name,
             self.text,
@@ -108,23 +110,12 @@ class Ledger:
         return moved
 
     def check(self, author: Author, *, keep: bool) -> None:
-        """Refuse to overwrite what is not the ledger's, and to mix what several authors wrote unless that is wanted.
+        """Refuse what :func:`check_ledger` refuses.
 
         Raises:
-            TextError: One of the two, with what can be done.
+            TextError: The table is not to be overwritten, or would be of several authors.
         """
-        ours = {record["table"] for record in self._journal.records if "table" in record}
-        if self.out.exists() and file_digest(self.out) not in ours:
-            raise TextError(
-                f"{self.out}: this file is there already, and not as leadpp describe left it; give another --out, or "
-                f"--fresh, which renames it to {_free(self.out).name}"
-            )
-        others = [entry.author for entry in self._entries.values() if entry.author != author]
-        if others and not keep:
-            raise TextError(
-                f"{self.out}: {len(others)} of its {len(self._entries)} descriptions are by {others[0]}, and now "
-                f"{author} is asked for; --keep keeps them and asks for the rest, --fresh sets them aside"
-            )
+        _check(self.out, self._journal.records, self._entries, author, keep=keep)
 
     def __contains__(self, place: tuple[str, int]) -> bool:
         """Tell whether a description, by class and number, is there."""
@@ -181,6 +172,44 @@ def read_entries(out: Path) -> dict[tuple[str, int], Entry]:
     return entries_of(path, read_journal(path))
 
 
+def check_ledger(out: Path, author: Author, *, keep: bool) -> None:
+    """Refuse to overwrite what is not the ledger's, and to mix what several authors wrote unless that is wanted.
+
+    Args:
+        out: The table; it and its journal are left alone.
+        author: Who is to write what is missing.
+        keep: Whether what others wrote may stay.
+
+    Raises:
+        TextError: One of the two, with what can be done.
+        ArtifactError: The journal is damaged.
+    """
+    records = read_journal(journal_path(out))
+    _check(out, records, entries_of(journal_path(out), records), author, keep=keep)
+
+
+def _check(
+    out: Path,
+    records: Sequence[dict[str, Any]],
+    entries: Mapping[tuple[str, int], Entry],
+    author: Author,
+    *,
+    keep: bool,
+) -> None:
+    ours = {record["table"] for record in records if "table" in record}
+    if out.exists() and file_digest(out) not in ours:
+        raise TextError(
+            f"{out}: this file is there already, and not as leadpp describe left it; give another --out, or "
+            f"--fresh, which renames it to {_free(out).name}"
+        )
+    others = [entry.author for entry in entries.values() if entry.author != author]
+    if others and not keep:
+        raise TextError(
+            f"{out}: {len(others)} of its {len(entries)} descriptions are by {others[0]}, and now "
+            f"{author} is asked for; --keep keeps them and asks for the rest, --fresh sets them aside"
+        )
+
+
 def entries_of(path: Path, records: Sequence[dict[str, Any]]) -> dict[tuple[str, int], Entry]:
     """Take the accepted descriptions out of the records of a journal.
 
@@ -194,7 +223,8 @@ def entries_of(path: Path, records: Sequence[dict[str, Any]]) -> dict[tuple[str,
         if "table" in record:
             continue
         try:
-            entry = Entry(**record | {"author": Author(**record["author"])})
+            left_out = tuple(record.get("left_out", ()))
+            entry = Entry(**record | {"author": Author(**record["author"]), "left_out": left_out})
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"{path}, line {number}: damaged; remove this line, and run again") from error
         entries[entry.name, entry.number] = entry

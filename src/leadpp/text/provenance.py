@@ -25,7 +25,7 @@ class Origin:
     date: str = ""
     """Year, month and day, by universal time."""
     seed: str = ""
-    """Sent along with the request; empty where nobody was asked."""
+    """Sent along with the request; empty where nobody was asked, or the server did not take it."""
 
 
 def described_text(rows: Iterable[tuple[str, str, Origin]]) -> str:

@@ -14,6 +14,7 @@ from leadpp.engine.runtime import SilentProgress
 from leadpp.errors import BudgetError, DataError, LLMError, TextError
 from leadpp.stages.describe import Words, class_names, describe, preview
 from leadpp.text.descriptions import read_descriptions
+from leadpp.text.ledger import read_entries
 from leadpp.text.provenance import read_provenance
 from tests.descriptions import class_of, describer, description
 from tests.llm_server import Asked, LLMServer, Told, failing
@@ -81,6 +82,18 @@ def test_several_descriptions_of_a_class_differ_and_can_become_more(tmp_path: Pa
     assert set(names_asked(server).values()) == {3}
 
 
+def test_what_is_asked_for_once_more_because_a_line_was_lost_is_counted(tmp_path: Path, words: Words) -> None:
+    out, journal = tmp_path / "d.csv", tmp_path / "d.csv.journal.jsonl"
+    with LLMServer(answer=describer) as server:
+        describe(out, words=words, config=config_of(server, per_class=2))
+        lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
+        first = next(line for line in lines if '"number": 0' in line or '"number":0' in line)
+        journal.write_text("".join(line for line in lines if line != first), encoding="utf-8")
+        before = len(server.asked)
+        found = describe(out, words=words, config=config_of(server, per_class=2))
+    assert found["asked"] == len(server.asked) - before == 2  # the second is to be another than the new first
+
+
 def test_a_bad_class_is_asked_again_and_then_listed(tmp_path: Path, words: Words) -> None:
     def answer(asked: Asked) -> str | Told:
         name = class_of(asked)
@@ -101,7 +114,7 @@ def test_a_bad_class_is_asked_again_and_then_listed(tmp_path: Path, words: Words
     rejected = tmp_path / "d.csv.rejected.csv"
     assert str(rejected) in said
     rows = list(csv.DictReader(rejected.read_text(encoding="utf-8").splitlines()))
-    assert [(row["class name"], row["attempts"]) for row in rows] == [("Kea", "0"), ("Jay", "2")]
+    assert [(row["class name"], row["attempts"]) for row in rows] == [("Kea", "1"), ("Jay", "2")]
     assert rows[1]["reply"] == "I'm sorry, but I can't help with that."
     assert set(read_descriptions(out)) == set(NAMES) - {"Jay", "Kea"}
 
@@ -125,6 +138,23 @@ def test_a_server_that_answers_nobody_is_left(tmp_path: Path, words: Words) -> N
     assert list(read_descriptions(tmp_path / "d.csv")) == list(NAMES[:2])
 
 
+def test_a_server_that_refuses_settings_describes_every_class_all_the_same(tmp_path: Path, words: Words) -> None:
+    def picky(asked: Asked) -> str | Told:
+        if "max_tokens" in asked.body:
+            return failing(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+        return failing(400, "temperature is not supported") if "temperature" in asked.body else describer(asked)
+
+    assert words.names is not None
+    words.names.write_text("\n".join(f"Bird {number}" for number in range(20)))
+    with LLMServer(answer=picky, latency_s=0.05) as server:
+        describe(tmp_path / "d.csv", words=words, config=config_of(server, concurrency=8))
+    assert len(read_descriptions(tmp_path / "d.csv")) == 20
+    entries = read_entries(tmp_path / "d.csv").values()
+    assert {(entry.author.temperature, entry.author.seed, entry.left_out) for entry in entries} == {
+        (0.7, 5, ("temperature",))
+    }
+
+
 def test_a_budget_stops_before_it_is_passed_and_more_goes_on(tmp_path: Path, words: Words) -> None:
     out, money = tmp_path / "d.csv", {"price_in": 1000.0, "price_out": 1000.0, "max_tokens": 300}
     with LLMServer(answer=describer) as server:
@@ -140,6 +170,22 @@ def test_a_budget_stops_before_it_is_passed_and_more_goes_on(tmp_path: Path, wor
         found = describe(out, words=words, config=config_of(server, **money))
     assert names_asked(server) == dict.fromkeys(NAMES, 1)
     assert found["cost"] == pytest.approx((found["tokens_in"] + found["tokens_out"]) / 1000)
+
+
+def test_classes_refused_before_the_budget_ends_are_listed_and_old_ones_are_not(tmp_path: Path, words: Words) -> None:
+    def answer(asked: Asked) -> str | Told:
+        return failing(400, "the content policy forbids this") if class_of(asked) == "Wren" else describer(asked)
+
+    out, rejected = tmp_path / "d.csv", tmp_path / "d.csv.rejected.csv"
+    money = {"price_in": 1000.0, "price_out": 1000.0, "max_tokens": 300, "concurrency": 1}
+    rejected.write_text("of another day")
+    with LLMServer(answer=answer) as server, pytest.raises(BudgetError):
+        describe(out, words=words, config=config_of(server, budget=2.2, **money))
+    (row,) = csv.DictReader(rejected.read_text(encoding="utf-8").splitlines())
+    assert row["class name"] == "Wren"
+    with LLMServer(answer=answer) as server, pytest.raises(BudgetError):
+        describe(out, words=words, config=config_of(server, budget=0.01, **money))
+    assert not rejected.exists()
 
 
 def test_ctrl_c_at_any_row_loses_nothing(tmp_path: Path, words: Words) -> None:
@@ -181,6 +227,13 @@ def test_without_a_language_model_names_fill_the_template_and_it_says_so(tmp_pat
     assert read_descriptions(out) == {name: (f"a photo of a {name}.",) for name in NAMES}
     assert "no language model is named (llm.model)" in progress.notes[-1]
     assert "names in a template" in read_provenance(out)
+
+
+def test_each_sentence_of_a_template_is_a_row(tmp_path: Path, words: Words) -> None:
+    out = tmp_path / "d.csv"
+    config = build_config({"text": {"template": "a photo of a {}. | the {} in the wild"}})
+    assert describe(out, words=words, config=config)["descriptions"] == 2 * len(NAMES)
+    assert read_descriptions(out) == {name: (f"a photo of a {name}.", f"the {name} in the wild") for name in NAMES}
 
 
 def test_descriptions_of_ones_own_are_checked_copied_and_marked(tmp_path: Path) -> None:
@@ -231,4 +284,30 @@ def test_a_preview_sends_nothing_and_writes_nothing(tmp_path: Path, words: Words
     words_sent = sum(len(asked.words.split()) for asked in server.asked)
     assert words_sent < found["tokens_in"] < 2.5 * words_sent  # the server counts words as tokens
     assert found["cost"] == pytest.approx((found["tokens_in"] + 2 * found["tokens_out"]) / 1e6)
-    assert found["most_cost"] > found["cost"]
+
+
+def test_a_preview_tells_what_it_costs_if_every_reply_is_long_and_bad(tmp_path: Path, words: Words) -> None:
+    money = {"price_in": 1.0, "price_out": 1.0, "attempts": 3, "max_tokens": 400}
+    out = tmp_path / "d.csv"
+    with LLMServer(answer=lambda asked: "feathers " * 400) as server:
+        found = preview(out, words=words, config=config_of(server, **money))
+        with pytest.raises(LLMError, match="8 of 8"):
+            describe(out, words=words, config=config_of(server, **money))
+    assert len(server.asked) == 3 * len(NAMES)
+    sent = sum(len(asked.words.split()) + 400 for asked in server.asked)  # the server counts words as tokens
+    assert sent / 1e6 < found["cost_if_repeated"] < 2 * sent / 1e6
+
+
+def test_a_preview_refuses_what_would_be_refused(tmp_path: Path, words: Words) -> None:
+    out = tmp_path / "d.csv"
+    with LLMServer(answer=describer) as server:
+        describe(out, words=words, config=config_of(server))
+        other = config_of(server, parts=["bill"])
+        with pytest.raises(TextError, match=r"8 of its 8 descriptions are by small .*--keep keeps them"):
+            preview(out, words=words, config=other)
+        assert preview(out, words=words, config=other, keep=True)["descriptions"] == 0
+        assert preview(out, words=words, config=other, fresh=True)["descriptions"] == 8
+        out.write_text("my own work")
+        with pytest.raises(TextError, match="not as leadpp describe left it"):
+            preview(out, words=words, config=config_of(server))
+    assert out.read_text() == "my own work"

@@ -48,13 +48,16 @@ def run(
     count: int = 10,
     least_cosine: float = LETTERS_ALONE,
     llm: Mapping[str, str | float] | None = None,
+    template: str = "a photo of a {}.",
 ) -> dict[str, Any]:
     settings = {"base_url": server.url, "model": "small", "domain": "birds", "retries": 0} | dict(llm or {})
     progress = SilentProgress()
     found = propose(
         out=out,
         count=count,
-        config=build_config({"llm": settings, "teacher": {"factory": f"{__name__}:Letters"}}),
+        config=build_config(
+            {"llm": settings, "teacher": {"factory": f"{__name__}:Letters"}, "text": {"template": template}}
+        ),
         least_cosine=least_cosine,
         progress=progress,
     )
@@ -214,6 +217,18 @@ def test_names_that_mean_the_same_are_taken_once(tmp_path: Path) -> None:
     assert [one["reason"] for one in made["dropped"]][1:] == ["close in meaning, cosine 1.000"] * 2
 
 
+def test_of_several_sentences_names_are_compared_in_the_first(tmp_path: Path) -> None:
+    one, both = "a {}", "a {} | it is a photograph of something that somebody calls a {}"
+    found = []
+    for number, template in enumerate((one, both)):
+        out = tmp_path / f"{number}.txt"
+        with LLMServer(answer=lambda asked: "Auk, Kaku, Tern, Ternlet") as server:
+            run(out, server, count=2, least_cosine=0.8, template=template)
+        found.append(provenance(out))
+    assert found[0]["template"] == found[1]["template"] == one
+    assert found[0]["dropped"] == found[1]["dropped"] != []
+
+
 def test_without_a_teacher_on_disk_letters_have_to_do_and_that_is_said(tmp_path: Path) -> None:
     out, progress = tmp_path / "names.txt", SilentProgress()
     with LLMServer(answer=knowing(NAMES)) as server:
@@ -246,6 +261,14 @@ def test_a_budget_stops_before_it_is_passed_and_keeps_what_there_is(tmp_path: Pa
         assert run(out, server, count=20, llm={"budget": 150.0} | prices)["names"] == 20
 
 
+def test_a_budget_too_small_for_the_first_round_is_told_as_that(tmp_path: Path) -> None:
+    out = tmp_path / "names.txt"
+    with LLMServer(answer=knowing(NAMES)) as server, pytest.raises(BudgetError, match="before the first name"):
+        run(out, server, llm={"budget": 1.0, "price_out": 1e6, "max_tokens": 100})
+    assert not server.asked
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("fault", [MALFORMED, CUT, failing(500)])
 def test_a_server_that_fails_keeps_the_rounds_before(tmp_path: Path, fault: Told) -> None:
     out, answer = tmp_path / "names.txt", knowing(NAMES)
@@ -257,6 +280,13 @@ def test_a_server_that_fails_keeps_the_rounds_before(tmp_path: Path, fault: Told
         server.answer = answer
         assert run(out, server)["rounds"] == 2
         assert len(server.asked) == 3
+
+
+def test_a_seed_that_the_server_does_not_take_is_told_in_the_provenance(tmp_path: Path) -> None:
+    out, answer = tmp_path / "names.txt", knowing(NAMES)
+    with LLMServer(answer=lambda asked: failing(400, "no seed") if "seed" in asked.body else answer(asked)) as server:
+        run(out, server, count=5)
+    assert [one["left_out"] for one in provenance(out)["rounds"]] == [["seed"]]
 
 
 def test_half_a_character_in_a_reply_does_no_harm(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from leadpp.errors import UnansweredError
 from leadpp.text.chat import Message, Reply
 from leadpp.text.describing import Draft, Wanted, write_description
 from leadpp.text.prompts import read_describe_prompt
@@ -51,6 +52,19 @@ def test_a_bad_reply_is_asked_for_again_with_the_reason() -> None:
     assert len(third) == len(second)  # only the last bad reply is shown, so that the prompt does not grow
     assert third[-2]["content"] == "Too short."
     assert "50 to 75 are wanted" in str(third[-1]["content"])
+
+
+def test_a_request_without_an_answer_counts_and_is_not_sent_again() -> None:
+    class Falling(Scripted):
+        async def ask(self, messages: Sequence[Message], *, max_tokens: int) -> Reply:
+            if self.asked:
+                raise UnansweredError("it answers nothing")
+            return await super().ask(messages, max_tokens=max_tokens)
+
+    draft = write(Falling("A bird."))
+    assert (draft.text, draft.reason, draft.reply) == ("", "it answers nothing", "A bird.")
+    assert (draft.attempts, draft.tokens_in, draft.tokens_out) == (2, 10, 3)
+    assert isinstance(draft.unanswered, UnansweredError)
 
 
 def test_after_the_last_attempt_there_is_a_reason() -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -34,6 +35,18 @@ def test_what_is_accepted_is_there_again_and_in_the_order_of_the_table(tmp_path:
         assert ledger.write_table(PLACES[:1]) == 1
     assert read_entries(out)["Robin", 1] == entry("Robin", 1)
     assert read_descriptions(out) == {"Wren": ("Wren 0.",)}
+
+
+def test_a_seed_that_the_server_did_not_take_is_not_in_the_table(tmp_path: Path) -> None:
+    out = tmp_path / "d.csv"
+    without = dataclasses.replace(entry("Robin"), left_out=("seed",))
+    with Ledger(out) as ledger:
+        ledger.accept([entry("Wren"), without])
+        ledger.write_table(PLACES)
+    assert read_entries(out)["Robin", 0] == without
+    assert [line.rpartition(",")[2] for line in out.read_text().splitlines()] == ["seed", "1", ""]
+    with Ledger(out) as ledger:
+        ledger.check(SMALL, keep=False)  # the author is the same: the same is asked for
 
 
 def test_a_table_of_nothing_is_not_written(tmp_path: Path) -> None:

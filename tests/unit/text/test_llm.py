@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,7 +92,6 @@ def test_what_may_pass_is_tried_again(fault: Told) -> None:
     ("fault", "words"),
     [
         (failing(500), "answers 500 Internal Server Error (something broke), 3 times"),
-        (too_many("0"), "answers 429 Too Many Requests (too many requests), 3 times"),
         (MALFORMED, "malformed JSON"),
         (WRONG_SCHEMA, 'no chat completion ({"result": "a bird"})'),
         (CUT, "broke off its answer"),
@@ -173,6 +173,40 @@ def test_the_server_says_how_long_to_wait_and_all_wait(form: str) -> None:
     assert server.asked[1].at_s - server.asked[0].at_s > 0.59
 
 
+@pytest.mark.parametrize("honest", [False, True])
+def test_a_server_that_takes_so_many_requests_a_window_answers_all(honest: bool) -> None:
+    window_s, most = 0.1, 3
+    taken: list[float] = []
+    turn = threading.Lock()
+
+    def limited(asked: Asked) -> str | Told:
+        with turn:
+            now = time.monotonic()
+            recent = [at for at in taken if at > now - window_s]
+            if len(recent) >= most:
+                return too_many(f"{recent[0] + window_s - now:.3f}" if honest else None)
+            taken.append(now)
+            return "Well."
+
+    notes: list[str] = []
+    with LLMServer(answer=limited) as server:
+        replies = ask(server, *[QUESTION] * 30, concurrency=8, retries=0, backoff_s=0.02, notes=notes)
+    assert [reply.text for reply in replies] == ["Well."] * 30
+    assert len(server.asked) < 3 * 30  # where all come again at once, it is some hundreds
+    assert len(notes) == 1
+    assert "429 Too Many Requests (too many requests); it is asked more slowly" in notes[0]
+
+
+@pytest.mark.parametrize("fault", [too_many(), too_many("0.1"), failing(503)])
+def test_a_server_that_stays_crowded_is_left_in_the_end(fault: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leadpp.text.llm.LONGEST_WAIT_S", 0.5)
+    began = time.monotonic()
+    with LLMServer(answer=lambda asked: fault) as server, pytest.raises(UnansweredError, match=r"\), for \d+ s$"):
+        ask(server, retries=0, backoff_s=0.01)
+    assert 0.3 < time.monotonic() - began < 5
+    assert len(server.asked) > 2
+
+
 def test_waiting_grows_and_is_drawn_from_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     real = asyncio.sleep
 
@@ -200,22 +234,33 @@ def test_no_more_requests_at_once_than_allowed() -> None:
     assert server.most_at_once == 3
 
 
-def test_settings_that_a_server_does_not_know_are_renamed_or_left_out() -> None:
-    def picky(asked: Asked) -> str | Told:
-        if "max_tokens" in asked.body:
-            return failing(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
-        odd = next((name for name in ("temperature", "seed") if name in asked.body), None)
-        return failing(400, f"{odd} is not supported") if odd else "Well."
+def picky(asked: Asked) -> str | Told:
+    """Refuse one after another of the settings that newer servers do not take."""
+    if "max_tokens" in asked.body:
+        return failing(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+    odd = next((name for name in ("temperature", "seed") if name in asked.body), None)
+    return failing(400, f"{odd} is not supported") if odd else "Well."
 
+
+def test_settings_that_a_server_does_not_know_are_renamed_or_left_out() -> None:
     notes: list[str] = []
     with LLMServer(answer=picky) as server:
         replies = ask(server, QUESTION, QUESTION, temperature=0.5, concurrency=1, notes=notes)
     assert [reply.text for reply in replies] == ["Well.", "Well."]
+    assert [reply.left_out for reply in replies] == [("temperature", "seed")] * 2
     assert len(server.asked) == 5  # the second conversation knows what the first has learnt
     assert server.asked[-1].body.keys() == {"model", "messages", "max_completion_tokens", "stream"}
     assert [note.split(";")[0] for note in notes] == [
         "the server does not take a temperature", "the server does not take a seed",
     ]  # fmt: skip
+
+
+def test_what_one_request_learns_of_the_settings_holds_for_those_under_way() -> None:
+    notes: list[str] = []
+    with LLMServer(answer=picky, latency_s=0.05) as server:
+        replies = ask(server, *[QUESTION] * 20, temperature=0.5, concurrency=8, notes=notes)
+    assert [reply.text for reply in replies] == ["Well."] * 20
+    assert len(notes) == 2  # once each, however many were under way
 
 
 @pytest.mark.parametrize(

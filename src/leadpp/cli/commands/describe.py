@@ -67,7 +67,8 @@ def execute(command: str, words: Sequence[str]) -> int:
 
     given = Words(names=parsed.names, data=parsed.data, descriptions=parsed.descriptions)
     if parsed.dry_run:
-        print_preview(preview(parsed.out, words=given, config=config), as_json=parsed.json)
+        found = preview(parsed.out, words=given, config=config, fresh=parsed.fresh, keep=parsed.keep)
+        print_preview(found, as_json=parsed.json)
         return 0
     result = describe(
         parsed.out, words=given, config=config, fresh=parsed.fresh, keep=parsed.keep, progress=console_progress()
@@ -89,7 +90,10 @@ def print_preview(found: Mapping[str, Any], *, as_json: bool) -> None:
     for first in found["prompts"][:1]:
         for message in first["messages"]:
             sys.stdout.write(f"[{message['role']}]\n{message['content']}\n\n")
-    cost = f", cost {found['cost']:.4f} and at the very most {found['most_cost']:.4f}" if found["cost"] else ""
+    repeated = f"about {found['cost_if_repeated']:.4f} if every reply is long and asked for again to the end"
+    cost = (
+        f", cost {found['cost']:.4f}, or {repeated} (retries of failed requests not counted)" if found["cost"] else ""
+    )
     asked = f"{found['model']} at {found['base_url']}" if found["model"] else "nobody, as llm.model names none"
     sys.stdout.write(
         f"{found['descriptions']} descriptions to ask {asked}: about {found['tokens_in']:,} tokens in and "

@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from leadpp.config.tree import Config
@@ -44,18 +43,9 @@ async def ask_names(
         LLMError: The model cannot be reached or used, or the budget is used up.
     """
     llm = config.llm
-    meter = Meter(price_in=llm.price_in, price_out=llm.price_out, budget=llm.budget)
+    meter = Meter(**llm.prices)
     async with open_chat(
-        base_url=llm.base_url,
-        model=llm.model,
-        key=find_key(Path(llm.key_file) if llm.key_file else None),
-        temperature=None if llm.temperature < 0 else llm.temperature,
-        seed=config.seed,
-        concurrency=llm.concurrency,
-        timeout_s=llm.timeout_s,
-        retries=llm.retries,
-        meter=meter,
-        notify=progress.note,
+        **llm.connection, key=find_key(llm.key_path), seed=config.seed, meter=meter, notify=progress.note
     ) as chat:
         total = len(strangers)
         rows = progress.track(range(total), total=total, what="asking", unit="clusters", describe=meter.words)
