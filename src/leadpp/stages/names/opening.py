@@ -235,6 +235,7 @@ class OpenRun:
         chosen = fit_places(len(records), most=self.config.name.fit_images, seed=self.config.seed)
         some = [records[place] for place in chosen]
         crops = read_boxes(self.run / BOXES_NAME, some).crop_xyxy if self.set_name == "crop" else None
+        teachers = self.teachers  # before the student looks at anything: they may not be to be had
         self.progress.note(f"fitting the temperature of names to the teacher's confidence on {len(some)} photographs")
         student, taught = (self.embed(who, some, root=self.index.root, crops=crops) for who in ("student", "teacher"))
-        return calibrate(student, taught, self.spaces, teachers=self.teachers, usual=self.usual)
+        return calibrate(student, taught, self.spaces, teachers=teachers, usual=self.usual)

@@ -215,6 +215,27 @@ def test_where_nothing_can_be_fitted_it_says_so_and_names_all_the_same(world: Wo
     assert not (world.run / "naming.json").exists()
 
 
+class Watcher(SilentProgress):
+    """Remembers what was looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks: list[tuple[str, int]] = []
+
+    def track(self, items: Iterable[T], *, total: int, what: str, unit: str = "images", **others: Any) -> Iterator[T]:  # noqa: ANN401
+        self.looks.append((what, total))
+        return super().track(items, total=total, what=what, unit=unit, **others)
+
+
+def test_no_photograph_is_embedded_for_a_teacher_that_is_gone(world: World) -> None:
+    progress = Watcher()
+    config = settings(world, teacher__factory="gone.module:teacher")
+    name([world.index.root / "test"], run=world.run, config=config, progress=progress)
+    assert [look for look in progress.looks if look[0].startswith("student")] == [
+        ("student, whole photographs", TEST * len(COLOURS))
+    ]
+
+
 def test_a_temperature_may_be_given(world: World) -> None:
     found, _ = run_stage(world, name__temperature=0.5, teacher__factory="gone.module:teacher")
     assert found["by"]["student"]["temperatures"] == (0.5,)
