@@ -229,19 +229,47 @@ def fit_places(count: int, *, most: int, seed: int) -> list[int]:
     return sorted(order[:most].tolist())
 
 
-def identity(run: Path, *, size: int, view: str) -> dict[str, Any]:
-    """Say of which student and prototypes, and of which pictures, a temperature is.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """What a temperature depends on beside the files of its run."""
+
+    photographs: str | None
+    """Digest of the index; None where there is none."""
+    size: int
+    """Side of the pictures that were looked at."""
+    view: str
+    """Their form, ``evaluate.view``."""
+    images: int
+    """Most photographs, ``name.fit_images``."""
+    seed: int
+    """Draws them."""
+    normalization: str
+    """Pixel statistics that the teachers are fed with, ``teacher.normalization``."""
+    usual: tuple[float, ...]
+    """``loss.distillation_temperature`` in each space, which stands in for a teacher's own."""
+
+
+def identity(run: Path, spaces: Sequence[Prototypes], fit: Fit) -> dict[str, Any]:
+    """Say, ready for JSON, of what a temperature is: student, prototypes and their makers, boxes, pictures, settings.
+
+    Teachers are known by the names that the prototypes tell; none has to be loaded for it.
 
     Raises:
         ArtifactError: A file cannot be read.
     """
-    checkpoint, prototypes = newest_checkpoint(run / "checkpoints"), run / "prototypes.safetensors"
-    files = {"checkpoint": checkpoint, "prototypes": prototypes if prototypes.exists() else None}
-    return {**{role: path and file_digest(path) for role, path in files.items()}, "size": size, "view": view}
+    kept = {"prototypes": run / "prototypes.safetensors", "boxes": run / "boxes.parquet"}
+    files = {role: path if path.exists() else None for role, path in kept.items()}
+    files |= {"checkpoint": newest_checkpoint(run / "checkpoints")}
+    return {
+        **{role: path and file_digest(path) for role, path in files.items()},
+        **dataclasses.asdict(fit),
+        "teachers": [space.model for space in spaces],
+        "usual": list(fit.usual),
+    }
 
 
 def read_calibration(run: Path, *, set_name: str, of: dict[str, Any]) -> Calibration | None:
-    """Return what was fitted for a set, or None where nothing was, or for another student or other prototypes.
+    """Return what was fitted for a set, or None where nothing was, or of something else; see :func:`identity`.
 
     Raises:
         ArtifactError: ``naming.json`` is damaged.
@@ -256,7 +284,7 @@ def read_calibration(run: Path, *, set_name: str, of: dict[str, Any]) -> Calibra
 
 
 def write_calibration(run: Path, calibration: Calibration, *, set_name: str, of: dict[str, Any]) -> None:
-    """Keep what was fitted for a set; that of other students goes.
+    """Keep what was fitted for a set; what was of something else goes.
 
     Raises:
         ArtifactError: ``naming.json`` is damaged, or the disk refused.

@@ -13,6 +13,7 @@ from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.views import EvalSet, ProbeSet, Samples
 from leadpp.engine.answers import answer, choose_temperatures, embeddings_of, misfit
+from leadpp.engine.calibrating import Fit
 from leadpp.engine.encoders import (
     EMBEDDING,
     Encoder,
@@ -348,10 +349,15 @@ def _examine_names(job: _Job, rows: list[dict[str, Any]], encoders: Sequence[Enc
         spaces=spaces,
         match=config.text.match,
         template=config.text.templates[0],
-        usual=choose_temperatures(spaces, chosen=config.loss.distillation_temperature),
-        fit_images=config.name.fit_images,
-        seed=config.seed,
-        view=(config.input.size, config.evaluate.view),
+        fit=Fit(
+            photographs=job.index.digest(),
+            size=config.input.size,
+            view=config.evaluate.view,
+            images=config.name.fit_images,
+            seed=config.seed,
+            normalization=config.teacher.normalization,
+            usual=choose_temperatures(spaces, chosen=config.loss.distillation_temperature),
+        ),
     )
     return examine_names(exam, rows)
 

@@ -14,6 +14,7 @@ from leadpp.data.index import ImageIndex, ImageRecord, read_index
 from leadpp.engine.answers import choose_temperatures, embeddings_of, misfit
 from leadpp.engine.calibrating import (
     Calibration,
+    Fit,
     calibrate,
     fit_places,
     given_temperature,
@@ -213,7 +214,7 @@ class OpenRun:
         """
         if self.config.name.temperature:
             return given_temperature(self.config.name.temperature, spaces=len(self.spaces))
-        of = identity(self.run, size=self.config.input.size, view=self.config.evaluate.view)
+        of = identity(self.run, self.spaces, self._how_fitted())
         known = read_calibration(self.run, set_name=self.set_name, of=of)
         if known is not None:
             return known
@@ -227,6 +228,22 @@ class OpenRun:
         except ArtifactError as error:
             self.progress.note(f"the fitted temperature is not kept: {error}")
         return fitted
+
+    def _how_fitted(self) -> Fit:
+        config = self.config
+        try:
+            photographs = self.index.digest()
+        except ArtifactError:
+            photographs = None
+        return Fit(
+            photographs=photographs,
+            size=config.input.size,
+            view=config.evaluate.view,
+            images=config.name.fit_images,
+            seed=config.seed,
+            normalization=config.teacher.normalization,
+            usual=self.usual,
+        )
 
     def _fit(self) -> Calibration:
         records = self.index.usable("train") or self.index.usable()

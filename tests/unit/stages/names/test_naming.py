@@ -20,7 +20,7 @@ from leadpp.data.boxes import read_boxes
 from leadpp.data.index import write_index
 from leadpp.engine.runtime import SilentProgress, T
 from leadpp.errors import ArtifactError, DataError, LeadppError, TextError, WeightsError
-from leadpp.io.artifacts import read_json, read_table
+from leadpp.io.artifacts import read_json, read_table, write_table
 from leadpp.stages.evaluate import evaluate
 from leadpp.stages.localize import localize
 from leadpp.stages.names import name
@@ -199,6 +199,52 @@ def test_another_student_has_its_temperature_fitted_anew(world: World) -> None:
     second, notes = run_stage(world)
     assert "fitting the temperature" in notes
     assert first["by"]["student"]["temperatures"] != second["by"]["student"]["temperatures"]
+
+
+def fewer(world: World) -> dict[str, Any]:
+    return {"name__fit_images": 5}
+
+
+def other_pixels(world: World) -> dict[str, Any]:
+    return {"teacher__normalization": "imagenet"}
+
+
+def other_photographs(world: World) -> dict[str, Any]:
+    records = tuple(dataclasses.replace(record, checksum="new") for record in world.index.records)
+    write_index(world.run / "index.parquet", dataclasses.replace(world.index, records=records))
+    return {}
+
+
+def other_boxes(world: World) -> dict[str, Any]:
+    table, _ = read_table(world.run / "boxes.parquet", kind="boxes")
+    write_table(world.run / "boxes.parquet", table.slice(0, len(table) - 1), kind="boxes")
+    return {}
+
+
+def other_teacher(world: World) -> dict[str, Any]:
+    prototypes = read_prototypes(world.run / "prototypes.safetensors")
+    write_prototypes(world.run / "prototypes.safetensors", dataclasses.replace(prototypes, model="hue"))
+    return {}
+
+
+@pytest.mark.parametrize("change", [fewer, other_pixels, other_photographs, other_boxes, other_teacher])
+def test_a_fit_of_something_else_is_not_taken(world: World, change: Callable[[World], dict[str, Any]]) -> None:
+    run_stage(world)
+    _, notes = run_stage(world)
+    assert "fitting the temperature" not in notes
+    changes = change(world)
+    _, notes = run_stage(world, **changes)
+    assert "fitting the temperature" in notes
+    _, notes = run_stage(world, **changes)
+    assert "fitting the temperature" not in notes
+
+
+def test_other_draws_of_photographs_are_another_fit(world: World) -> None:
+    run_stage(world)
+    progress = SilentProgress()
+    config = dataclasses.replace(settings(world), seed=1 + world.config.seed)
+    name([world.index.root / "test"], run=world.run, config=config, progress=progress)
+    assert "fitting the temperature" in "\n".join(progress.notes)
 
 
 @pytest.mark.parametrize("lacking", ["teacher", "photographs"])
