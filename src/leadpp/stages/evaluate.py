@@ -35,7 +35,7 @@ from leadpp.functional.metrics import top_k_accuracy
 from leadpp.io.artifacts import write_json
 from leadpp.models.teacher import load_teachers
 from leadpp.text.names import match_names
-from leadpp.text.prototypes import Prototypes, read_spaces
+from leadpp.text.prototypes import Prototypes, other_makers, read_spaces
 
 _SPLITS = ("train", "test")
 _ANSWER = "answer"
@@ -200,7 +200,8 @@ def _frozen(job: _Job) -> Iterator[Encoder]:
 
 def _teachers(job: _Job) -> Iterator[Encoder]:
     settings = job.config.teacher
-    if settings.use == "no" or (settings.use == "auto" and not (job.run / "prototypes.safetensors").exists()):
+    path = job.run / "prototypes.safetensors"
+    if settings.use == "no" or (settings.use == "auto" and not path.exists()):
         return
     teachers = load_teachers(
         models=settings.models,
@@ -209,6 +210,9 @@ def _teachers(job: _Job) -> Iterator[Encoder]:
         factory=settings.factory,
         normalization=settings.normalization,
     )
+    spaces = read_spaces(path) if path.exists() else ()
+    for note in other_makers(spaces, (teacher.name for teacher in teachers)):
+        job.progress.note(note)
     for teacher, name in zip(teachers, teacher_names(len(teachers)), strict=True):
         yield teacher_encoder(teacher, device=job.device, name=name)
 

@@ -31,7 +31,7 @@ from leadpp.errors import ArtifactError, DataError, LeadppError, TextError
 from leadpp.io.artifacts import read_tensors
 from leadpp.models.localizer import Localizer
 from leadpp.models.teacher import Teacher, load_teachers
-from leadpp.text.prototypes import Prototypes, read_spaces
+from leadpp.text.prototypes import Prototypes, other_makers, read_spaces
 
 Namer = Literal["student", "teacher"]
 LOCALIZER_NAME = "localizer.safetensors"
@@ -126,6 +126,8 @@ class OpenRun:
                 f"{self.run / PROTOTYPES_NAME}: prototypes of {len(self.spaces)} teachers, but the settings name "
                 f"{len(found)}; make the prototypes with the teachers that are used"
             )
+        for note in other_makers(self.spaces, (teacher.name for teacher in found)):
+            self.progress.note(note)
         return found
 
     @functools.cached_property

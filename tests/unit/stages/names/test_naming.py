@@ -21,6 +21,7 @@ from leadpp.data.index import write_index
 from leadpp.engine.runtime import SilentProgress, T
 from leadpp.errors import ArtifactError, DataError, LeadppError, TextError, WeightsError
 from leadpp.io.artifacts import read_json, read_table, write_table
+from leadpp.stages.embed import embed
 from leadpp.stages.evaluate import evaluate
 from leadpp.stages.localize import localize
 from leadpp.stages.names import name
@@ -237,6 +238,21 @@ def test_a_fit_of_something_else_is_not_taken(world: World, change: Callable[[Wo
     assert "fitting the temperature" in notes
     _, notes = run_stage(world, **changes)
     assert "fitting the temperature" not in notes
+
+
+def test_a_note_says_that_another_teacher_made_the_prototypes(world: World) -> None:
+    note = "the prototypes were made by hue, but the teacher is colour"
+    _, notes = run_stage(world)
+    assert "were made by" not in notes
+    other_teacher(world)
+    _, notes = run_stage(world)
+    assert notes.count(note) == 1
+    progress = SilentProgress()
+    config = settings(world, evaluate__sets=("whole",), evaluate__encoders=("teacher",))
+    evaluate(index=world.index, run=world.run, config=config, progress=progress)
+    assert [said[: len(note)] for said in progress.notes if "were made by" in said] == [note]
+    embed(index=world.index, run=world.run, config=config, progress=progress)
+    assert "\n".join(progress.notes).count(note) == 2
 
 
 def test_other_draws_of_photographs_are_another_fit(world: World) -> None:
