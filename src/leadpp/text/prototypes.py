@@ -123,8 +123,8 @@ def other_makers(spaces: Iterable[Prototypes], teachers: Iterable[str]) -> Itera
     for space, teacher in zip(spaces, teachers, strict=False):
         if space.model and teacher and space.model != teacher:
             yield (
-                f"the prototypes were made by {space.model}, but the teacher is {teacher}: cosines between the two mean "
-                "something only if they are one network under two names"
+                f"the prototypes were made by {space.model}, but the teacher is {teacher}: cosines between the two "
+                "mean something only if they are one network under two names"
             )
 
 
