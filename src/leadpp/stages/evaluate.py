@@ -28,6 +28,7 @@ from leadpp.engine.encoders import (
 from leadpp.engine.exam import Exam, examine_names
 from leadpp.engine.features import FeatureBank, load_features, save_features, save_order
 from leadpp.engine.measures import MeasureSettings, evaluate_features
+from leadpp.engine.naming import knowledge_without_names
 from leadpp.engine.probe import ProbeSettings
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
 from leadpp.errors import DataError
@@ -89,7 +90,7 @@ def evaluate(*, index: ImageIndex, run: Path, config: Config, progress: Progress
         if row["encoder"] == "student" and row["set"] in by_teacher:
             row["naming_teacher"] = by_teacher[row["set"]]
     names = _examine_names(job, rows, seen)
-    write_json(run / "evaluation.json", {"rows": rows, **({"names": names} if names else {})}, kind="evaluation")
+    write_json(run / "evaluation.json", {"rows": rows, "names": names}, kind="evaluation")
     return rows
 
 
@@ -335,14 +336,15 @@ def _together(job: _Job, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str
 
 
 def _examine_names(job: _Job, rows: list[dict[str, Any]], encoders: Sequence[Encoder]) -> dict[str, Any]:
-    """Measure the names that student and teachers give; nothing where the prototypes have none."""
+    """Measure the names that student and teachers give; where there are none, say only what else went in."""
     path, config = job.run / "prototypes.safetensors", job.config
     spaces = read_spaces(path) if config.teacher.use != "no" and path.exists() else ()
     teachers = [encoder.teacher for encoder in encoders if encoder.teacher is not None]
     teachers = teachers if len(teachers) == len(spaces) else []  # others than those that the prototypes are of
     student = any(encoder.name == "student" and encoder.names_classes for encoder in encoders)
     if not spaces or spaces[0].names is None or not (student or teachers):
-        return {}
+        texts = (spaces[0].made or "unknown") if spaces and (student or teachers) else ""
+        return {"knowledge": knowledge_without_names(texts=texts), "promise": "", "rows": []}
     exam = Exam(
         run=job.run,
         namers=[*(["student"] if student else []), *(["teacher"] if teachers else [])],
