@@ -127,8 +127,8 @@ def test_answers_that_were_paid_for_outlive_the_end_of_the_asking(world: World, 
 
     with LLMServer(answer=answer, tokens=lambda text: 1000) as server:
         config = settings(world, url=server.url)
-        price = {"price_in": 1.0, "price_out": 1.0, "budget": 0.024} if end == "budget" else {}
-        llm = dataclasses.replace(config.llm, concurrency=1, **price)
+        budget = 0.024 if end == "budget" else 0.0  # 0 sets no limit
+        llm = dataclasses.replace(config.llm, concurrency=1, price_in=1.0, price_out=1.0, budget=budget)
         with pytest.raises(LLMError, match="budget" if end == "budget" else "401"):
             discover(run=world.run, ask=True, config=dataclasses.replace(config, llm=llm))
     paid = 2 if end == "refused" else len(server.asked)
