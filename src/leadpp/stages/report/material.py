@@ -83,7 +83,7 @@ class Material:
 
     @functools.cached_property
     def names(self) -> dict[str, Any]:
-        """What ``evaluation.json`` tells of the names that were given: knowledge, promise and rows, if there are any."""
+        """What ``evaluation.json`` tells of the names: knowledge, promise, and rows if there are any."""
         if not self.rows:
             raise Absent("evaluation.json has no rows.")
         found: dict[str, Any] = read_json(self.run / "evaluation.json", kind="evaluation").get("names", {})
