@@ -1,5 +1,6 @@
 """From other programs' checkpoints to figures and names, by the command line alone."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -44,6 +45,32 @@ def test_the_references_work_is_measured_and_names(
     assert all(0 <= row["naming_student"] <= 1 for row in rows)
     assert "checkpoint of the LEAD++ reference, model_last.pth" in rows[0]["protocol"]["imported"]
     assert cli("report", *road)[0] == 0
+
+    photographs = sorted((tiny_world / "test").rglob("*.jpg"))
+    code, out, err = cli("name", tiny_world / "test", "--run", run, *QUICK[:4], "--top", 4, "--json")
+    assert code == 0, err
+    assert "the temperature of the names is not calibrated" in err  # CLIP is not to be had here
+    _check_names(run, photographs, names=(tiny_world / "names.txt").read_text().split("\n"), accuracy=rows[0])
+
+
+def _check_names(run: Path, photographs: list[Path], *, names: list[str], accuracy: dict[str, float]) -> None:
+    """Each photograph has a row in every table, with all four names, and the best are as right as evaluate says."""
+    document = json.loads((run / "names" / "names.json").read_text())
+    assert (document["looked_at"], list(document["by"])) == (
+        "whole photographs, because the run has no localizer",
+        ["student"],
+    )
+    with (run / "names" / "names.csv").open(encoding="utf-8", newline="") as stream:
+        told = {row["path"]: row for row in csv.DictReader(stream)}
+    assert sorted(told) == [str(path) for path in photographs]
+    right = 0
+    for row in document["photographs"]:
+        given = row["student"]["names"]
+        assert {one["name"] for one in given} == set(filter(None, names))
+        assert sum(one["probability"] for one in given) == pytest.approx(1, abs=1e-4)
+        assert told[row["path"]]["name_student"] == given[0]["name"]
+        right += given[0]["name"] == Path(row["path"]).parent.name
+    assert right / len(photographs) == pytest.approx(accuracy["naming_student"])
 
 
 def test_mistakes_are_one_line_and_2(checkpoint: Path, tmp_path: Path, cli: Cli) -> None:

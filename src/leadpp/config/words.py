@@ -21,7 +21,8 @@ class TextConfig:
     sentences that fit together and are most like the whole; `truncate` (reference): the rest is not read."""
     match: Literal["exact", "subset", "free"] = "exact"
     """`exact`: names and classes match one to one; `subset`: names without a class are dropped; `free`: the names are
-    a vocabulary of their own (classes are unknown or an LLM invented them), and naming is not measured."""
+    a vocabulary of their own (classes are unknown or an LLM invented them), measured as clusters and by meaning, not as
+    right or wrong."""
 
     def __post_init__(self) -> None:
         require(

@@ -224,7 +224,7 @@ def _record(raw: RawRecord, look: _Look) -> ImageRecord:
 
 def _check_paths(raw: RawData) -> None:
     outer = [record.path for record in raw.records if not is_inner_path(record.path)]
-    if outer:
+    if outer and not raw.anywhere:
         raise DataError(
             f"{raw.root}: {len(outer):,} of the {len(raw.records):,} paths that its annotation files name lead out of "
             f"the folder (first: {outer[0][:80]!r}); download it again"

@@ -49,6 +49,8 @@ class RawData:
     """What a person should know, in numbers."""
     official: OfficialCounts | None = field(default=None)
     """What there should be; None for one's own photographs."""
+    anywhere: bool = False
+    """Whether a person named the paths themselves, so that they may lead out of the root."""
 
 
 def raw_of(index: ImageIndex) -> RawData:

@@ -1,8 +1,9 @@
 """How sure a student may say it is: a temperature fitted to its teacher's confidence, kept in the run as naming.json.
 
 Nobody's labels are asked for, so the promise is small: over the photographs of the fit the student is on average as
-sure as its teacher is at the temperature it was trained with. Where the teacher is too sure, so is the student; any
-single photograph may be named with any confidence; and of a photograph whose kind has no name nothing is said at all.
+sure as its teacher is at the temperature it was trained with; with several teachers its mixture of all spaces is as
+sure as theirs. Where the teacher is too sure, so is the student; any single photograph may be named with any
+confidence; and of a photograph whose kind has no name nothing is said at all.
 """
 
 import dataclasses
@@ -18,7 +19,9 @@ from leadpp.engine.answers import misfit
 from leadpp.engine.encoders import EMBEDDING, teacher_names
 from leadpp.engine.features import embedding_names, load_features
 from leadpp.engine.neighbours import unit_rows
-from leadpp.functional.calibration import match_confidence, mean_confidence
+from leadpp.functional.calibration import match_by, match_confidence, mean_confidence
+from leadpp.functional.distillation import Distribution
+from leadpp.functional.mixture import mix_answers
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import file_digest, read_json, write_json
 from leadpp.io.ledger import newest_checkpoint
@@ -27,9 +30,9 @@ from leadpp.text.prototypes import Prototypes
 
 CALIBRATION_NAME = "naming.json"
 PROMISE = (
-    "At this temperature the student is on average as sure as its teacher was on the run's own photographs. Nobody's "
-    "labels went into it: if the teacher is too sure, so is the student; it says nothing about a single photograph, "
-    "nor about photographs of kinds that have no name in the list."
+    "At this temperature the student is on average as sure as its teacher, or its teachers together, on the run's own "
+    "photographs. Nobody's labels went into it: if the teacher is too sure, so is the student; it says nothing about a "
+    "single photograph, nor about photographs of kinds that have no name in the list."
 )
 """What a fitted temperature can and cannot promise; stands beside every name."""
 
@@ -45,9 +48,10 @@ class Calibration:
     fitted: bool = False
     """Whether they were matched to the teachers' confidence."""
     targets: tuple[float, ...] = ()
-    """Mean confidence of each teacher."""
+    """Mean confidence of each teacher, and last, where there are several, of their mixture."""
     reached: tuple[float, ...] = ()
-    """Mean confidence of the student in each space, at its temperature."""
+    """Mean confidence of the student in each space, at its temperature, and last, where there are several spaces, of
+    their mixture: this is what was matched then."""
     images: int = 0
     """Training photographs of the fit."""
     teachers: tuple[str, ...] = ()
@@ -96,7 +100,11 @@ def calibrate(
     teachers: Sequence[Teacher],
     usual: Sequence[float],
 ) -> Calibration:
-    """Match the student's mean confidence to each teacher's in its space, on the same photographs.
+    """Match the student's mean confidence to its teacher's, on the same photographs.
+
+    With several teachers each space is matched to its own first, which settles how warm the spaces are beside each
+    other; then all the temperatures are multiplied by the one factor at which the mixture, which is what gives names,
+    is on average as sure as the teachers' mixture.
 
     Args:
         student: Embeddings of N photographs, one a space, each (N, D) with the D of its space.
@@ -106,26 +114,55 @@ def calibrate(
         usual: ``loss.distillation_temperature``, which stands in where nothing tells a teacher's own temperature.
     """
     own = teacher_calibration(spaces, teachers=teachers, usual=usual)
-    targets, found = [], []
-    for ours, theirs, space, temperature in zip(student, taught, spaces, own.temperatures, strict=True):
-        target = mean_confidence(unit_rows(theirs) @ space.vectors.T, temperature=temperature)
-        targets.append(target)
-        found.append(match_confidence(unit_rows(ours) @ space.vectors.T, target=target, usual=temperature))
-    told = ", ".join(
-        f"{name} {target:.3f} at {temperature:.4g}"
-        for name, target, temperature in zip(own.teachers, targets, own.temperatures, strict=True)
+    ours, theirs = (_cosines(embeddings, spaces) for embeddings in (student, taught))
+    targets = _confidences(theirs, own.temperatures)
+    temperatures = tuple(
+        match_confidence(cosines, target=target, usual=temperature).value
+        for cosines, target, temperature in zip(ours, targets, own.temperatures, strict=False)
     )
+    if len(spaces) > 1:
+        common = match_by(
+            lambda factor: _mixed_confidence(ours, [factor * each for each in temperatures]),
+            target=targets[-1],
+            usual=1.0,
+        )
+        temperatures = tuple(common.value * each for each in temperatures)
     return Calibration(
-        temperatures=tuple(each.value for each in found),
-        how=f"fitted without labels to the mean confidence of the teacher ({told}; {own.how}) over "
+        temperatures=temperatures,
+        how=f"fitted without labels to the mean confidence of {_told(own, targets)} over "
         f"{len(student[0]):,} training photographs",
         fitted=True,
-        targets=tuple(targets),
-        reached=tuple(each.reached for each in found),
+        targets=targets,
+        reached=_confidences(ours, temperatures),
         images=len(student[0]),
         teachers=own.teachers,
         teacher_temperatures=own.temperatures,
     )
+
+
+def _cosines(embeddings: Sequence[Tensor], spaces: Sequence[Prototypes]) -> list[Tensor]:
+    return [unit_rows(each) @ space.vectors.T for each, space in zip(embeddings, spaces, strict=True)]
+
+
+def _confidences(cosines: Sequence[Tensor], temperatures: Sequence[float]) -> tuple[float, ...]:
+    """Return the mean confidence in each space, and last, where there are several, that of their mixture."""
+    each = [mean_confidence(one, temperature=own) for one, own in zip(cosines, temperatures, strict=True)]
+    return (*each, _mixed_confidence(cosines, temperatures)) if len(each) > 1 else tuple(each)
+
+
+def _mixed_confidence(cosines: Sequence[Tensor], temperatures: Sequence[float]) -> float:
+    """Return the mean confidence of the mixture of spaces, as :func:`~leadpp.engine.answers.answer` mixes them."""
+    logs = [(one.double() / own).log_softmax(dim=1) for one, own in zip(cosines, temperatures, strict=True)]
+    return float(mix_answers([Distribution(each.exp(), each) for each in logs]).probs.amax(dim=1).mean())
+
+
+def _told(own: Calibration, targets: Sequence[float]) -> str:
+    told = ", ".join(
+        f"{name} {target:.3f} at {temperature:.4g}"
+        for name, target, temperature in zip(own.teachers, targets, own.temperatures, strict=False)
+    )
+    who = "the teacher" if len(own.teachers) == 1 else f"the teachers' mixture, {targets[-1]:.3f}"
+    return f"{who} ({told}; {own.how})"
 
 
 def calibrate_saved(
@@ -192,19 +229,47 @@ def fit_places(count: int, *, most: int, seed: int) -> list[int]:
     return sorted(order[:most].tolist())
 
 
-def identity(run: Path, *, size: int, view: str) -> dict[str, Any]:
-    """Say of which student and prototypes, and of which pictures, a temperature is.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """What a temperature depends on beside the files of its run."""
+
+    photographs: str | None
+    """Digest of the index; None where there is none."""
+    size: int
+    """Side of the pictures that were looked at."""
+    view: str
+    """Their form, ``evaluate.view``."""
+    images: int
+    """Most photographs, ``name.fit_images``."""
+    seed: int
+    """Draws them."""
+    normalization: str
+    """Pixel statistics that the teachers are fed with, ``teacher.normalization``."""
+    usual: tuple[float, ...]
+    """``loss.distillation_temperature`` in each space, which stands in for a teacher's own."""
+
+
+def identity(run: Path, spaces: Sequence[Prototypes], fit: Fit) -> dict[str, Any]:
+    """Say, ready for JSON, of what a temperature is: student, prototypes and their makers, boxes, pictures, settings.
+
+    Teachers are known by the names that the prototypes tell; none has to be loaded for it.
 
     Raises:
         ArtifactError: A file cannot be read.
     """
-    checkpoint, prototypes = newest_checkpoint(run / "checkpoints"), run / "prototypes.safetensors"
-    files = {"checkpoint": checkpoint, "prototypes": prototypes if prototypes.exists() else None}
-    return {**{role: path and file_digest(path) for role, path in files.items()}, "size": size, "view": view}
+    kept = {"prototypes": run / "prototypes.safetensors", "boxes": run / "boxes.parquet"}
+    files = {role: path if path.exists() else None for role, path in kept.items()}
+    files |= {"checkpoint": newest_checkpoint(run / "checkpoints")}
+    return {
+        **{role: path and file_digest(path) for role, path in files.items()},
+        **dataclasses.asdict(fit),
+        "teachers": [space.model for space in spaces],
+        "usual": list(fit.usual),
+    }
 
 
 def read_calibration(run: Path, *, set_name: str, of: dict[str, Any]) -> Calibration | None:
-    """Return what was fitted for a set, or None where nothing was, or for another student or other prototypes.
+    """Return what was fitted for a set, or None where nothing was, or of something else; see :func:`identity`.
 
     Raises:
         ArtifactError: ``naming.json`` is damaged.
@@ -219,7 +284,7 @@ def read_calibration(run: Path, *, set_name: str, of: dict[str, Any]) -> Calibra
 
 
 def write_calibration(run: Path, calibration: Calibration, *, set_name: str, of: dict[str, Any]) -> None:
-    """Keep what was fitted for a set; that of other students goes.
+    """Keep what was fitted for a set; what was of something else goes.
 
     Raises:
         ArtifactError: ``naming.json`` is damaged, or the disk refused.

@@ -11,6 +11,7 @@ from torch import Tensor
 from leadpp.engine.calibrating import (
     PROMISE,
     Calibration,
+    Fit,
     calibrate_saved,
     identity,
     saved_embeddings,
@@ -47,13 +48,8 @@ class Exam:
     """How names and classes belong together."""
     template: str
     """The sentence in which names are compared by their meaning."""
-    usual: Sequence[float]
-    """``loss.distillation_temperature``, for each space."""
-    fit_images: int
-    """Most training photographs on which the student's temperature is fitted."""
-    seed: int
-    view: tuple[int, str]
-    """Side and form of the pictures that were looked at."""
+    fit: Fit
+    """How the student's temperature is fitted, and how pictures were looked at."""
 
 
 def examine_names(exam: Exam, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -81,7 +77,7 @@ def examine_names(exam: Exam, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 continue
             told = calibrations[who]
             figures = naming_figures(
-                embeddings, exam.labels, vocabulary, temperatures=told.temperatures, usual=exam.usual
+                embeddings, exam.labels, vocabulary, temperatures=told.temperatures, usual=exam.fit.usual
             )
             for row in rows:
                 if (row["encoder"], row["set"]) == (who, set_name):
@@ -109,24 +105,25 @@ def _vocabulary(exam: Exam) -> Vocabulary:
 
 def _calibrations(exam: Exam, set_name: str) -> dict[str, Calibration]:
     """Return at which temperatures each encoder names; the student's are fitted, and kept in the run."""
-    told = {"teacher": teacher_calibration(exam.spaces, teachers=exam.teachers, usual=exam.usual)}
+    told = {"teacher": teacher_calibration(exam.spaces, teachers=exam.teachers, usual=exam.fit.usual)}
     if "student" not in exam.namers:
         return told
     if not exam.teachers:
-        return told | {"student": uncalibrated(exam.usual, reason="the teacher was not evaluated beside the student")}
+        return told | {
+            "student": uncalibrated(exam.fit.usual, reason="the teacher was not evaluated beside the student")
+        }
     fitted = calibrate_saved(
         exam.run,
         exam.spaces,
         set_name=set_name,
-        most=exam.fit_images,
-        seed=exam.seed,
+        most=exam.fit.images,
+        seed=exam.fit.seed,
         teachers=exam.teachers,
-        usual=exam.usual,
+        usual=exam.fit.usual,
     )
     if fitted is not None:
-        size, view = exam.view
-        write_calibration(exam.run, fitted, set_name=set_name, of=identity(exam.run, size=size, view=view))
-    return told | {"student": fitted or uncalibrated(exam.usual, reason="teacher and student differ in width")}
+        write_calibration(exam.run, fitted, set_name=set_name, of=identity(exam.run, exam.spaces, exam.fit))
+    return told | {"student": fitted or uncalibrated(exam.fit.usual, reason="teacher and student differ in width")}
 
 
 def _knowledge(exam: Exam) -> dict[str, str]:

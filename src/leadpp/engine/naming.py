@@ -22,6 +22,7 @@ COVERAGES = (0.8, 0.5)
 _WANTED = 0.9
 _POINTS = 101
 _CONFUSIONS = 10
+_CLUSTERS = "the true count of classes (k-means is told it)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -152,14 +153,23 @@ def knowledge(*, match: str, names: int, classes: int, texts: str) -> dict[str, 
     given = {
         "exact": f"true names: one for each of the {classes} classes of the data, and no other",
         "subset": f"true names: those of the {classes} classes of the data, picked out of a longer list",
-        "free": f"proposed names: a list of {names} of its own, which was not told the {classes} true classes",
+        "free": f"a list of its own: {names} names, matched to none of the {classes} true classes",
     }
     return {
         "names": given[match],
         "texts": texts or "unknown",
-        "clusters": "the true count of classes (k-means is told it)",
+        "clusters": _CLUSTERS,
         "temperature": "no labels: how sure the teacher is of the training photographs",
     }
+
+
+def knowledge_without_names(*, texts: str) -> dict[str, str]:
+    """Say the same where nothing was named.
+
+    Args:
+        texts: How the texts came to be that a teacher compared pictures with; empty where there were none.
+    """
+    return {"names": "none", "texts": texts or "none", "clusters": _CLUSTERS}
 
 
 def _best(scores: Tensor) -> Tensor:

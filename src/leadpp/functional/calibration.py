@@ -4,6 +4,7 @@ Shape letters: `N` items, `C` classes.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -92,20 +93,35 @@ def match_confidence(cosines: Tensor, *, target: float, usual: float) -> Matched
     Returns:
         The temperature, from 0.0001 to 100; where the target is out of reach, the end of that range that comes nearest.
     """
+    return match_by(lambda temperature: mean_confidence(cosines, temperature=temperature), target=target, usual=usual)
+
+
+def match_by(confidence: Callable[[float], float], *, target: float, usual: float) -> MatchedTemperature:
+    """Find a temperature, or a factor of several, at which a mean confidence is a given one, by bisection.
+
+    Args:
+        confidence: Mean confidence at a temperature; continuous, and less at 100 than at 0.0001. Where it does not fall
+            all the way, one of the temperatures that fit is found.
+        target: As :func:`match_confidence`.
+        usual: Likewise.
+
+    Returns:
+        As :func:`match_confidence`.
+    """
     low, high = _LIMITS
-    surest, least_sure = (mean_confidence(cosines, temperature=each) for each in _LIMITS)
+    surest, least_sure = map(confidence, _LIMITS)
     if surest - least_sure < _FLAT:
-        return MatchedTemperature(usual, mean_confidence(cosines, temperature=usual))
+        return MatchedTemperature(usual, confidence(usual))
     if target >= surest:
         return MatchedTemperature(low, surest)
     if target <= least_sure:
         return MatchedTemperature(high, least_sure)
     for _ in range(_HALVINGS):
         middle = math.sqrt(low * high)
-        sure = mean_confidence(cosines, temperature=middle) > target
+        sure = confidence(middle) > target
         low, high = (middle, high) if sure else (low, middle)
     found = math.sqrt(low * high)
-    return MatchedTemperature(found, mean_confidence(cosines, temperature=found))
+    return MatchedTemperature(found, confidence(found))
 
 
 def reliability(confidence: Tensor, right: Tensor, *, bins: int = BINS) -> Reliability:

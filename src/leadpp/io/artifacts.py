@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ _ADVICE = {
     errno.EISDIR: "a folder stands where a file is meant; choose another path",
 }
 
-_LEFT_BEHIND = re.compile(r"\..+\.\d+\.partial")
+_LEFT_BEHIND = re.compile(r"\..+\.(\d+)\.partial", re.ASCII)
 
 
 def make_folder(path: Path) -> Path:
@@ -239,9 +240,9 @@ def file_digest(path: Path) -> str:
 def remove_partials(folder: Path) -> list[Path]:
     """Remove what writers that were killed have left beside their targets, and return what it was.
 
-    Nobody may be at work in the folder.
+    What another process that lives is writing stays; this one may not be writing in the folder.
     """
-    left = [path for path in folder.rglob(".*") if _LEFT_BEHIND.fullmatch(path.name)]
+    left = [path for path in folder.rglob(".*") if _left_behind(path.name)]
     for path in left:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -249,6 +250,28 @@ def remove_partials(folder: Path) -> list[Path]:
             with contextlib.suppress(OSError):  # a read-only disk refuses, and will say so to whoever writes
                 path.unlink(missing_ok=True)
     return left
+
+
+def _left_behind(name: str) -> bool:
+    """Say whether a name is that of a partial file whose writer is gone.
+
+    This process's own number counts as that of a dead one: it writes nothing yet, and in a container every process
+    that was killed had the same number.
+    """
+    found = _LEFT_BEHIND.fullmatch(name)
+    return found is not None and (int(found[1]) == os.getpid() or not _lives(int(found[1])))
+
+
+def _lives(process: int) -> bool:
+    if sys.platform == "win32" or process == 0:  # on Windows the question itself would end the process
+        return False
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True  # somebody else's
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -34,7 +34,7 @@ from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import write_table, write_text
 from leadpp.io.cells import plain, table_text
 from leadpp.models.teacher import load_teachers
-from leadpp.text.prototypes import Prototypes, read_spaces
+from leadpp.text.prototypes import Prototypes, other_makers, read_spaces
 
 _MOST_CLUSTERS = 20
 
@@ -159,6 +159,8 @@ def _encoders(job: _Job) -> Iterator[Encoder]:
             factory=settings.factory,
             normalization=settings.normalization,
         )
+        for note in other_makers(job.spaces, (teacher.name for teacher in teachers)):
+            job.progress.note(note)
         for teacher, name in zip(teachers, teacher_names(len(teachers)), strict=True):
             yield teacher_encoder(teacher, device=job.device, name=name)
 

@@ -13,6 +13,7 @@ from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.views import EvalSet, ProbeSet, Samples
 from leadpp.engine.answers import answer, choose_temperatures, embeddings_of, misfit
+from leadpp.engine.calibrating import Fit
 from leadpp.engine.encoders import (
     EMBEDDING,
     Encoder,
@@ -27,6 +28,7 @@ from leadpp.engine.encoders import (
 from leadpp.engine.exam import Exam, examine_names
 from leadpp.engine.features import FeatureBank, load_features, save_features, save_order
 from leadpp.engine.measures import MeasureSettings, evaluate_features
+from leadpp.engine.naming import knowledge_without_names
 from leadpp.engine.probe import ProbeSettings
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device, worker_count
 from leadpp.errors import DataError
@@ -34,7 +36,7 @@ from leadpp.functional.metrics import top_k_accuracy
 from leadpp.io.artifacts import write_json
 from leadpp.models.teacher import load_teachers
 from leadpp.text.names import match_names
-from leadpp.text.prototypes import Prototypes, read_spaces
+from leadpp.text.prototypes import Prototypes, other_makers, read_spaces
 
 _SPLITS = ("train", "test")
 _ANSWER = "answer"
@@ -88,7 +90,7 @@ def evaluate(*, index: ImageIndex, run: Path, config: Config, progress: Progress
         if row["encoder"] == "student" and row["set"] in by_teacher:
             row["naming_teacher"] = by_teacher[row["set"]]
     names = _examine_names(job, rows, seen)
-    write_json(run / "evaluation.json", {"rows": rows, **({"names": names} if names else {})}, kind="evaluation")
+    write_json(run / "evaluation.json", {"rows": rows, "names": names}, kind="evaluation")
     return rows
 
 
@@ -199,7 +201,8 @@ def _frozen(job: _Job) -> Iterator[Encoder]:
 
 def _teachers(job: _Job) -> Iterator[Encoder]:
     settings = job.config.teacher
-    if settings.use == "no" or (settings.use == "auto" and not (job.run / "prototypes.safetensors").exists()):
+    path = job.run / "prototypes.safetensors"
+    if settings.use == "no" or (settings.use == "auto" and not path.exists()):
         return
     teachers = load_teachers(
         models=settings.models,
@@ -208,6 +211,9 @@ def _teachers(job: _Job) -> Iterator[Encoder]:
         factory=settings.factory,
         normalization=settings.normalization,
     )
+    spaces = read_spaces(path) if path.exists() else ()
+    for note in other_makers(spaces, (teacher.name for teacher in teachers)):
+        job.progress.note(note)
     for teacher, name in zip(teachers, teacher_names(len(teachers)), strict=True):
         yield teacher_encoder(teacher, device=job.device, name=name)
 
@@ -330,14 +336,15 @@ def _together(job: _Job, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str
 
 
 def _examine_names(job: _Job, rows: list[dict[str, Any]], encoders: Sequence[Encoder]) -> dict[str, Any]:
-    """Measure the names that student and teachers give; nothing where the prototypes have none."""
+    """Measure the names that student and teachers give; where there are none, say only what else went in."""
     path, config = job.run / "prototypes.safetensors", job.config
     spaces = read_spaces(path) if config.teacher.use != "no" and path.exists() else ()
     teachers = [encoder.teacher for encoder in encoders if encoder.teacher is not None]
     teachers = teachers if len(teachers) == len(spaces) else []  # others than those that the prototypes are of
     student = any(encoder.name == "student" and encoder.names_classes for encoder in encoders)
     if not spaces or spaces[0].names is None or not (student or teachers):
-        return {}
+        texts = (spaces[0].made or "unknown") if spaces and (student or teachers) else ""
+        return {"knowledge": knowledge_without_names(texts=texts), "promise": "", "rows": []}
     exam = Exam(
         run=job.run,
         namers=[*(["student"] if student else []), *(["teacher"] if teachers else [])],
@@ -348,10 +355,15 @@ def _examine_names(job: _Job, rows: list[dict[str, Any]], encoders: Sequence[Enc
         spaces=spaces,
         match=config.text.match,
         template=config.text.templates[0],
-        usual=choose_temperatures(spaces, chosen=config.loss.distillation_temperature),
-        fit_images=config.name.fit_images,
-        seed=config.seed,
-        view=(config.input.size, config.evaluate.view),
+        fit=Fit(
+            photographs=job.index.digest(),
+            size=config.input.size,
+            view=config.evaluate.view,
+            images=config.name.fit_images,
+            seed=config.seed,
+            normalization=config.teacher.normalization,
+            usual=choose_temperatures(spaces, chosen=config.loss.distillation_temperature),
+        ),
     )
     return examine_names(exam, rows)
 

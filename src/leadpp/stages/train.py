@@ -42,7 +42,7 @@ from leadpp.models.backbone import create_backbone
 from leadpp.models.learner import Learner
 from leadpp.models.student import Student
 from leadpp.models.teacher import load_teachers
-from leadpp.text.prototypes import Prototypes, read_spaces
+from leadpp.text.prototypes import Prototypes, other_makers, read_spaces
 
 _WIDTH_WITHOUT_TEACHER = 512
 _LARGEST_QUEUE = 65_536
@@ -94,7 +94,7 @@ def train(
     )
     lessons = None
     if taught:
-        lessons = _lessons(taught, config, device)
+        lessons = _lessons(taught, config, device, progress)
         if config.teacher.view != "augmented":
             asked = _asked_views(samples, objective, index=index, run=run, config=config)
             lessons = _remember(lessons, asked, config=config, device=device, progress=progress)
@@ -212,7 +212,7 @@ def _spaces(run: Path, config: Config, objective: Objective, progress: Progress)
     return spaces
 
 
-def _lessons(taught: tuple[Prototypes, ...], config: Config, device: torch.device) -> Lessons:
+def _lessons(taught: tuple[Prototypes, ...], config: Config, device: torch.device, progress: Progress) -> Lessons:
     settings = config.teacher
     teachers = load_teachers(
         models=settings.models,
@@ -226,6 +226,8 @@ def _lessons(taught: tuple[Prototypes, ...], config: Config, device: torch.devic
             f"the prototypes are in the spaces of {len(taught)} teachers, but there are {len(teachers)} to learn from; "
             "make the prototypes with the teachers that are used"
         )
+    for note in other_makers(taught, (teacher.name for teacher in teachers)):
+        progress.note(note)
     temperatures = choose_temperatures(taught, chosen=config.loss.distillation_temperature)
     spaces = []
     for teacher, prototypes, temperature in zip(teachers, taught, temperatures, strict=True):

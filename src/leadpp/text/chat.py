@@ -11,6 +11,8 @@ PICTURE_TOKENS = 10_000
 """Taken for the most that a picture costs; a tile of 512 pixels is 8,500 where it is dearest."""
 
 _LETTERS_A_TOKEN = 4
+_MOST_ECHOED = 2000
+"""Characters of a bad reply that are shown to the model again."""
 _TOKENS_A_MESSAGE = 8
 """Marks of role, start and end that a chat template puts around a message."""
 _MOST_TOKENS_A_MESSAGE = 64
@@ -53,6 +55,17 @@ class Chat(Protocol):
             LLMError: The server cannot be reached or used.
         """
         ...
+
+
+def echo_of(reply: str) -> str:
+    """Return as much of a bad reply as is shown to the model again: its beginning.
+
+    Where that is empty no turn may be made of it, because many servers refuse empty turns.
+
+    >>> echo_of(" Too short. "), len(echo_of("x" * 100_000)), echo_of(" ")
+    ('Too short.', 2000, '')
+    """
+    return reply.strip()[:_MOST_ECHOED].rstrip()
 
 
 def guess_tokens(text: str) -> int:

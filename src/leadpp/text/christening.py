@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leadpp.text.chat import Chat, Message
+from leadpp.text.chat import Chat, Message, echo_of
 from leadpp.text.proposals import read_proposals, sort_proposals
 
 _UNKNOWN = "unknown"
@@ -56,8 +56,8 @@ async def ask_name(
     Raises:
         LLMError: The model cannot be reached or used; see :meth:`leadpp.text.chat.Chat.ask`.
     """
-    messages = [_question(pictures, domain=domain, near=near)]
-    reason = ""
+    question = _question_text(domain=domain, near=near)
+    messages, reason = [_shown(question, pictures)], ""
     for attempt in range(1, attempts + 1):
         reply = await chat.ask(messages, max_tokens=max_tokens)
         names = read_proposals(reply.text, complete=reply.complete)
@@ -67,16 +67,27 @@ async def ask_name(
             new, _ = sort_proposals(names, known=known)
             return Christening(name=names[0], known=not new, attempts=attempt)
         reason = f"the answer holds {len(names)} names" if names else "the answer is no name"
-        messages = [
-            *messages[:1],
-            {"role": "assistant", "content": reply.text},
-            {"role": "user", "content": f"I cannot use that: {reason}. One common name alone, or unknown."},
-        ]
+        messages = _again(question, pictures, said=reply.text, reason=reason)
     return Christening(name="", reason=reason, attempts=attempts)
 
 
-def _question(pictures: Sequence[str], *, domain: str, near: Sequence[str]) -> Message:
+def _again(question: str, pictures: Sequence[str], *, said: str, reason: str) -> list[Message]:
+    """Ask again with the reason; after an empty answer it joins the question, as servers refuse empty turns."""
+    request, echo = f"I cannot use that: {reason}. One common name alone, or unknown.", echo_of(said)
+    if not echo:
+        return [_shown(f"{question}\n\n{request}", pictures)]
+    return [
+        _shown(question, pictures),
+        {"role": "assistant", "content": echo},
+        {"role": "user", "content": request},
+    ]
+
+
+def _question_text(*, domain: str, near: Sequence[str]) -> str:
     hint = _HINT.format(names=", ".join(near[:_HINTS])) if near else ""
-    text = _QUESTION.format(domain=domain or "thing", hint=hint)
+    return _QUESTION.format(domain=domain or "thing", hint=hint)
+
+
+def _shown(text: str, pictures: Sequence[str]) -> Message:
     shown = [{"type": "image_url", "image_url": {"url": picture}} for picture in pictures]
     return {"role": "user", "content": [{"type": "text", "text": text}, *shown]}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from leadpp.errors import TextError
+from leadpp.text.chat import echo_of
 from leadpp.text.encoding import fill_template
 from leadpp.text.names import read_words
 
@@ -27,8 +28,6 @@ Kind = Literal["describe", "propose"]
 _PART: Final = re.compile(r"^\[([a-z]+)\][ \t]*$", re.MULTILINE)
 _FIELD: Final = re.compile(r"\{(\w+)\}")
 _DIGEST_BYTES: Final = 6
-_MOST_ECHOED: Final = 2000
-"""Characters of a bad reply that are shown to the model again."""
 
 _FIELDS: Final[Mapping[Kind, Mapping[str, tuple[str, ...]]]] = {
     "describe": {
@@ -95,7 +94,7 @@ class DescribePrompt:
             reason: As :func:`leadpp.text.replies.check_description` gives it.
         """
         request = _fill(self.template["again"], {**self.settings, "reason": reason})
-        shown = reply.strip()[:_MOST_ECHOED].rstrip()
+        shown = echo_of(reply)
         if shown:
             return [*messages, {"role": "assistant", "content": shown}, {"role": "user", "content": request}]
         last = messages[-1]

@@ -6,7 +6,7 @@ Shape letters: C classes, D embedding.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,26 @@ class Prototypes:
             raise TextError(
                 f"the prototypes{maker} are {self.dim} wide, but {of} is {dim} wide; "
                 "make the prototypes with the teacher that is used"
+            )
+
+
+def other_makers(spaces: Iterable[Prototypes], teachers: Iterable[str]) -> Iterator[str]:
+    """Yield a note for each space whose prototypes were made by another teacher than the one that is used.
+
+    Two teachers may be equally wide, and then their names alone tell that cosines between them mean nothing.
+
+    Args:
+        spaces: Those whose maker is unknown are passed over.
+        teachers: Their names, in the same order.
+
+    >>> [note[:55] for note in other_makers([Prototypes(vectors=torch.eye(2), model="a")], ["b"])]
+    ['the prototypes were made by a, but the teacher is b: co']
+    """
+    for space, teacher in zip(spaces, teachers, strict=False):
+        if space.model and teacher and space.model != teacher:
+            yield (
+                f"the prototypes were made by {space.model}, but the teacher is {teacher}: cosines between the two "
+                "mean something only if they are one network under two names"
             )
 
 

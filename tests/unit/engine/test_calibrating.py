@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from leadpp.engine.answers import answer
 from leadpp.engine.calibrating import (
     Calibration,
     calibrate,
@@ -19,6 +20,7 @@ from leadpp.engine.calibrating import (
 )
 from leadpp.engine.features import save_features
 from leadpp.errors import ArtifactError
+from leadpp.functional.distillation import Distribution
 from leadpp.text.prototypes import Prototypes
 from tests.oracles.calibration import slow_confidence
 from tests.unit.tiny import TinyTeacher
@@ -54,15 +56,29 @@ def test_the_student_becomes_as_sure_as_its_teacher(teacher: TinyTeacher, told: 
     assert teacher_calibration([prototypes], teachers=[teacher], usual=[0.05]).temperatures == (own,)
 
 
-def test_each_space_is_matched_to_its_own_teacher() -> None:
+def test_the_mixture_of_all_spaces_becomes_as_sure_as_that_of_all_teachers() -> None:
     spaces = [space(), space(4, width=7, temperature=0.1)]
     students, taught = [unit(20, seed=5), unit(20, seed=6, width=7)], [unit(20, seed=7), unit(20, seed=8, width=7)]
     teachers = [WarmTeacher(), TinyTeacher()]
     both = calibrate(students, taught, spaces, teachers=teachers, usual=[0.05, 0.05])
-    for place in range(2):
-        alone = calibrate([students[place]], [taught[place]], [spaces[place]], teachers=[teachers[place]], usual=[0.05])
-        assert (both.temperatures[place], both.targets[place]) == (alone.temperatures[0], alone.targets[0])
+    vectors = [each.vectors for each in spaces]
+    wanted = sure(answer(taught, vectors, temperatures=both.teacher_temperatures))
+    assert sure(answer(students, vectors, temperatures=both.temperatures)) == pytest.approx(wanted, abs=1e-5)
+    assert (both.targets[2], both.reached[2]) == pytest.approx((wanted, wanted), abs=1e-5)
+    assert f"of the teachers' mixture, {wanted:.3f} (" in both.how
+    alone = [
+        calibrate([students[place]], [taught[place]], [spaces[place]], teachers=[teachers[place]], usual=[0.05])
+        for place in range(2)
+    ]
+    assert both.targets[:2] == tuple(each.targets[0] for each in alone)
+    factors = [both.temperatures[place] / alone[place].temperatures[0] for place in range(2)]
+    assert factors[0] == pytest.approx(factors[1])
+    assert factors[0] != pytest.approx(1, abs=0.01)  # each space by itself would leave the mixture unmatched
     assert both.teacher_temperatures == (0.3, 0.1)
+
+
+def sure(said: Distribution) -> float:
+    return float(said.probs.amax(dim=1).double().mean())
 
 
 def test_it_is_kept_for_one_student_and_one_set(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from leadpp.engine.measures import naming_accuracy
-from leadpp.engine.naming import Vocabulary, knowledge, naming_details, naming_figures
+from leadpp.engine.naming import Vocabulary, knowledge, knowledge_without_names, naming_details, naming_figures
 from tests.oracles.calibration import slow_calibration_error, slow_risks
 
 NAMES = ("wren", "lark", "tit", "owl")
@@ -101,8 +101,12 @@ def test_what_went_in_is_said_for_each_way_of_matching() -> None:
     said = {
         match: knowledge(match=match, names=9, classes=4, texts="")["names"] for match in ("exact", "subset", "free")
     }
-    assert [text.split(":")[0] for text in said.values()] == ["true names", "true names", "proposed names"]
+    assert [text.split(":")[0] for text in said.values()] == ["true names", "true names", "a list of its own"]
     assert "9" in said["free"]
+    assert "proposed" not in said["free"]  # it may be one's own
+    nothing = knowledge_without_names(texts="")
+    assert (nothing["names"], nothing["texts"], set(nothing)) == ("none", "none", {"names", "texts", "clusters"})
+    assert nothing["clusters"] == knowledge(match="exact", names=4, classes=4, texts="")["clusters"]
 
 
 def test_answers_in_several_spaces_are_mixed() -> None:

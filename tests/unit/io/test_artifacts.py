@@ -3,6 +3,8 @@ import json
 import os
 import resource
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +106,38 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         interrupted()
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_the_killed_left_goes_and_what_the_living_write_stays(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    gone = [
+        f".a.csv.{ended.pid}.partial",
+        f".b.csv.{os.getpid()}.partial",
+        f".c.csv.{'9' * 30}.partial",
+        ".d.0.partial",
+    ]
+    kept = [".f.csv.partial", "g.csv.1.partial"]
+    for name in (*gone, *kept):
+        (tmp_path / "names" / name).mkdir(parents=True)
+    assert sorted(path.name for path in artifacts.remove_partials(tmp_path)) == sorted(gone)
+    assert sorted(path.name for path in (tmp_path / "names").iterdir()) == sorted(kept)
+
+
+def test_a_file_being_written_outlives_a_run_that_begins(tmp_path: Path) -> None:
+    writing = (
+        "import sys; from pathlib import Path; from leadpp.io.artifacts import replacing\n"
+        "with replacing(Path(sys.argv[1])) as partial:\n"
+        "    partial.write_text('whole'); print('begun', flush=True); sys.stdin.readline()"
+    )
+    path = tmp_path / "names" / "names.csv"
+    words = [sys.executable, "-c", writing, str(path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        assert artifacts.remove_partials(tmp_path) == []
+        process.communicate("\n")
+    assert (process.returncode, path.read_text()) == (0, "whole")
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

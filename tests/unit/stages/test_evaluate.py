@@ -24,6 +24,7 @@ from leadpp.io.artifacts import read_json, read_table
 from leadpp.models.backbone import create_backbone
 from leadpp.stages import evaluate as stage
 from leadpp.stages.evaluate import evaluate
+from leadpp.stages.report import report
 from tests.unit.stages.evaluation_world import (
     COLOURS,
     HERE,
@@ -305,7 +306,22 @@ def test_naming_is_absent_where_names_are_unknown(world: World, change: Callable
         name for row in rows for name in row
     }
     assert ("hold no class names" in notes) == (change is nameless)
-    assert (read_json(world.run / "evaluation.json", kind="evaluation").get("names") is None) == (change is nameless)
+    names = read_json(world.run / "evaluation.json", kind="evaluation")["names"]
+    assert (names["rows"] == []) == (names["knowledge"]["names"] == "none") == (change is nameless)
+    assert names["knowledge"]["texts"] == "unknown"
+
+
+def test_without_prototypes_clusters_alone_are_told_something(world: World) -> None:
+    (world.run / "prototypes.safetensors").unlink()
+    run_stage(world, quick(world))
+    names = read_json(world.run / "evaluation.json", kind="evaluation")["names"]
+    assert (names["rows"], names["promise"]) == ([], "")
+    assert (names["knowledge"]["names"], names["knowledge"]["texts"]) == ("none", "none")
+    assert names["knowledge"]["clusters"].startswith("the true count of classes")
+    page = report(index=world.index, run=world.run, config=world.config)["report"]
+    words = Path(page).read_text(encoding="utf-8")
+    assert "No names were measured" in words
+    assert "the true count of classes" in words
 
 
 def test_names_of_a_vocabulary_of_its_own_are_measured_by_clusters_and_by_meaning(world: World) -> None:
@@ -313,7 +329,7 @@ def test_names_of_a_vocabulary_of_its_own_are_measured_by_clusters_and_by_meanin
     teacher = row_of(rows, "teacher", "embedding", "whole")
     assert {"naming_cluster_accuracy", "semantic_accuracy", "semantic_chance"} <= set(teacher)
     names = read_json(world.run / "evaluation.json", kind="evaluation")["names"]
-    assert names["knowledge"]["names"].startswith("proposed names: a list of 4")
+    assert names["knowledge"]["names"].startswith("a list of its own: 4 names")
     assert all("reliability" not in row for row in names["rows"])
 
 

@@ -493,6 +493,18 @@ def test_prototypes_that_cannot_be(run: Path, index: ImageIndex, backbone: str) 
         train(index=index, run=run, config=config)
 
 
+@pytest.mark.parametrize(("maker", "told"), [("another tower", 1), ("tiny", 0), ("", 0)])
+def test_a_note_says_that_another_teacher_made_the_prototypes(
+    maker: str, told: int, run: Path, index: ImageIndex, backbone: str
+) -> None:
+    progress = SilentProgress()
+    write_prototypes(run / "prototypes.safetensors", Prototypes(vectors=tiny_prototypes(), model=maker))
+    train(index=index, run=run, config=build_config(settings(backbone, train={"epochs": 1})), progress=progress)
+    note = "the prototypes were made by another tower, but the teacher is tiny"
+    assert len([said for said in progress.notes if said.startswith(note)]) == told
+    assert "\n".join(progress.notes).count("were made by") == told
+
+
 def test_too_little_memory_is_told(
     run: Path, index: ImageIndex, backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

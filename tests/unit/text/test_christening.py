@@ -86,6 +86,24 @@ def test_what_is_no_name_is_asked_again_with_the_reason_and_then_given_up(bad: s
     assert found.reason.startswith("the answer ")
 
 
+def test_a_bad_answer_is_shown_again_by_its_beginning_alone() -> None:
+    _, (first, second) = ask(Told(text="It is small. " * 1000), "House Wren")
+    assert [one["role"] for one in second.messages] == ["user", "assistant", "user"]
+    assert second.messages[0] == first.messages[0]
+    assert 1900 < len(second.messages[1]["content"]) <= 2000
+
+
+@pytest.mark.parametrize("nothing", ["", " \n", "<think>Small.</think>"])
+def test_after_an_empty_answer_the_reason_joins_the_question(nothing: str) -> None:
+    found, (first, second) = ask(nothing, "House Wren")
+    assert (found.name, found.attempts) == ("House Wren", 2)
+    (turn,) = second.messages
+    asked, *pictures = first.messages[0]["content"]
+    assert turn["content"][1:] == pictures
+    assert turn["content"][0]["text"].startswith(asked["text"])
+    assert turn["content"][0]["text"].endswith("the answer is no name. One common name alone, or unknown.")
+
+
 @pytest.mark.parametrize("said", ["unknown", "Unknown.", "**UNKNOWN**"])
 def test_not_knowing_is_believed(said: str) -> None:
     found, asked = ask(said)

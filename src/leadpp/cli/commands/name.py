@@ -37,9 +37,9 @@ def name_parser() -> LineParser:
     add_settings(parser, only=other_groups("name", "input"), hidden=True)
     parser.epilog = (
         "Probabilities are at a temperature fitted without labels: over the run's training photographs the student is "
-        "on average as sure as its teacher. If the teacher is too sure, so is the student; nothing is promised of a "
-        "single photograph, nor of photographs of kinds that have no name in the list. The other settings of the run "
-        "may be given as to `leadpp run`, whose --help lists them."
+        "on average as sure as its teacher, or its teachers together. If the teacher is too sure, so is the student; "
+        "nothing is promised of a single photograph, nor of photographs of kinds that have no name in the list. The "
+        "other settings of the run may be given as to `leadpp run`, whose --help lists them."
     )
     return parser
 

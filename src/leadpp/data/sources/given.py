@@ -43,6 +43,7 @@ def read_given(paths: Sequence[Path]) -> RawData:
         records=tuple(records),
         split_origin="photographs to be named, no parts",
         remarks=remarks,
+        anywhere=True,
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,13 @@ class Stranger:
 
 
 async def ask_names(
-    strangers: Sequence[Stranger], *, known: Sequence[str], config: Config, progress: Progress
-) -> list[dict[str, Any]]:
+    strangers: Sequence[Stranger],
+    *,
+    known: Sequence[str],
+    config: Config,
+    progress: Progress,
+    answered: Callable[[int, dict[str, Any]], None],
+) -> None:
     """Have a name proposed for each cluster.
 
     Args:
@@ -35,13 +40,16 @@ async def ask_names(
         known: Names that are in the list already.
         config: Settings; those of ``llm`` and ``seed`` are used.
         progress: Who is told how far it is.
-
-    Returns:
-        For each ``proposed`` (empty where there is no name), ``known`` (whether it is in the list) and ``reason``.
+        answered: Given the place of a cluster as soon as its answer is there, and ``proposed`` (empty where there is
+            no name), ``known`` (whether it is in the list) and ``reason``; what came before an error has been given.
 
     Raises:
         LLMError: The model cannot be reached or used, or the budget is used up.
     """
+
+    async def ask(chat: Chat, place: int) -> None:
+        answered(place, _told(await _ask_one(chat, strangers[place], known=known, config=config)))
+
     llm = config.llm
     meter = Meter(**llm.prices)
     async with open_chat(
@@ -50,12 +58,11 @@ async def ask_names(
         total = len(strangers)
         rows = progress.track(range(total), total=total, what="asking", unit="clusters", describe=meter.words)
         next(rows, None)  # shows the bar; each further step counts one cluster
-        tasks = [asyncio.create_task(_ask_one(chat, each, known=known, config=config)) for each in strangers]
+        tasks = [asyncio.create_task(ask(chat, place)) for place in range(total)]
         try:
             for task in asyncio.as_completed(tasks):
                 await task
                 next(rows, None)
-            return [_told(task.result()) for task in tasks]
         finally:
             for task in tasks:
                 task.cancel()

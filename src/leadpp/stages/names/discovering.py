@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from leadpp.stages.names.page import write_strangers_page
 FILES = ("discovered.csv", "discovered.json", "discovered.html")
 _KIND = "discovered"
 _ASKED_PX = 512
+_UNASKED = {"proposed": "", "known": False, "reason": "the asking ended before its answer"}
 _RULE = (
     "Photographs are clustered by what the student sees, whatever their names. The fit of a cluster is the mean "
     "probability of its best name over its photographs; no name fits where that is below {below:g} times the median "
@@ -81,7 +82,8 @@ def discover(
     Raises:
         DataError: The run has no student that names, or its photographs are gone.
         ConfigError: A language model is to be asked, and none is named.
-        LLMError: It cannot be reached or used; the clusters are kept without proposals.
+        LLMError: It cannot be reached or used, or the budget is used up; the clusters are kept, and what it answered
+            before.
         LeadppError: Anything else that the user can mend.
     """
     progress = progress or SilentProgress()
@@ -95,9 +97,16 @@ def discover(
     _write(folder, document, found, opened)
     if ask and document["groups"]:
         strangers = [_stranger(opened, found, group) for group in document["groups"]]
-        proposals = asyncio.run(ask_names(strangers, known=opened.names, config=config, progress=progress))
-        document = document | {"asked": config.llm.model, "groups": _with(document["groups"], proposals)}
-        _write(folder, document, found, opened)
+        proposals: dict[int, dict[str, Any]] = {}
+        asking = ask_names(
+            strangers, known=opened.names, config=config, progress=progress, answered=proposals.__setitem__
+        )
+        try:
+            asyncio.run(asking)
+        finally:  # whatever ends the asking, a full purse or the user: what was paid for is kept
+            if proposals:
+                document = _with(document, proposals, model=config.llm.model)
+                _write(folder, document, found, opened)
     return document
 
 
@@ -173,8 +182,9 @@ def _stranger(opened: OpenRun, found: Found, group: Mapping[str, Any]) -> Strang
     )
 
 
-def _with(groups: Sequence[dict[str, Any]], proposals: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [{**group, **proposal} for group, proposal in zip(groups, proposals, strict=True)]
+def _with(document: dict[str, Any], proposals: Mapping[int, Mapping[str, Any]], *, model: str) -> dict[str, Any]:
+    groups = [{**group, **proposals.get(place, _UNASKED)} for place, group in enumerate(document["groups"])]
+    return document | {"asked": model, "groups": groups}
 
 
 def _write(folder: Path, document: dict[str, Any], found: Found, opened: OpenRun) -> None:

@@ -44,8 +44,8 @@ def name(
 
     The object is found by the run's localizer, if it has one; the student's embedding of it is held against the run's
     prototypes; and the cosines become probabilities at a temperature that was fitted without labels: the student is on
-    average as sure as its teacher was on the run's training photographs, see :mod:`leadpp.engine.calibrating` for what
-    that can and cannot promise.
+    average as sure as its teacher was on the run's training photographs, or its teachers together; see
+    :mod:`leadpp.engine.calibrating` for what that can and cannot promise.
 
     Args:
         images: Photographs and folders of them.

@@ -14,6 +14,7 @@ from leadpp.data.index import ImageIndex, ImageRecord, read_index
 from leadpp.engine.answers import choose_temperatures, embeddings_of, misfit
 from leadpp.engine.calibrating import (
     Calibration,
+    Fit,
     calibrate,
     fit_places,
     given_temperature,
@@ -30,7 +31,7 @@ from leadpp.errors import ArtifactError, DataError, LeadppError, TextError
 from leadpp.io.artifacts import read_tensors
 from leadpp.models.localizer import Localizer
 from leadpp.models.teacher import Teacher, load_teachers
-from leadpp.text.prototypes import Prototypes, read_spaces
+from leadpp.text.prototypes import Prototypes, other_makers, read_spaces
 
 Namer = Literal["student", "teacher"]
 LOCALIZER_NAME = "localizer.safetensors"
@@ -125,6 +126,8 @@ class OpenRun:
                 f"{self.run / PROTOTYPES_NAME}: prototypes of {len(self.spaces)} teachers, but the settings name "
                 f"{len(found)}; make the prototypes with the teachers that are used"
             )
+        for note in other_makers(self.spaces, (teacher.name for teacher in found)):
+            self.progress.note(note)
         return found
 
     @functools.cached_property
@@ -216,7 +219,7 @@ class OpenRun:
         """
         if self.config.name.temperature:
             return given_temperature(self.config.name.temperature, spaces=len(self.spaces))
-        of = identity(self.run, size=self.config.input.size, view=self.config.evaluate.view)
+        of = identity(self.run, self.spaces, self._how_fitted())
         known = read_calibration(self.run, set_name=self.set_name, of=of)
         if known is not None:
             return known
@@ -231,6 +234,22 @@ class OpenRun:
             self.progress.note(f"the fitted temperature is not kept: {error}")
         return fitted
 
+    def _how_fitted(self) -> Fit:
+        config = self.config
+        try:
+            photographs = self.index.digest()
+        except ArtifactError:
+            photographs = None
+        return Fit(
+            photographs=photographs,
+            size=config.input.size,
+            view=config.evaluate.view,
+            images=config.name.fit_images,
+            seed=config.seed,
+            normalization=config.teacher.normalization,
+            usual=self.usual,
+        )
+
     def _fit(self) -> Calibration:
         records = self.index.usable("train") or self.index.usable()
         if not records:
@@ -238,6 +257,7 @@ class OpenRun:
         chosen = fit_places(len(records), most=self.config.name.fit_images, seed=self.config.seed)
         some = [records[place] for place in chosen]
         crops = read_boxes(self.run / BOXES_NAME, some).crop_xyxy if self.set_name == "crop" else None
+        teachers = self.teachers  # before the student looks at anything: they may not be to be had
         self.progress.note(f"fitting the temperature of names to the teacher's confidence on {len(some)} photographs")
         student, taught = (self.embed(who, some, root=self.index.root, crops=crops) for who in ("student", "teacher"))
-        return calibrate(student, taught, self.spaces, teachers=self.teachers, usual=self.usual)
+        return calibrate(student, taught, self.spaces, teachers=teachers, usual=self.usual)

@@ -83,11 +83,11 @@ class Material:
 
     @functools.cached_property
     def names(self) -> dict[str, Any]:
-        """What ``evaluation.json`` tells of the names that were given: knowledge, promise and rows."""
+        """What ``evaluation.json`` tells of the names: knowledge, promise, and rows if there are any."""
         if not self.rows:
             raise Absent("evaluation.json has no rows.")
         found: dict[str, Any] = read_json(self.run / "evaluation.json", kind="evaluation").get("names", {})
-        if not found.get("rows"):
+        if not found:
             raise Absent(
                 "No names were measured: they need prototypes with names, and an encoder that learnt with them."
             )

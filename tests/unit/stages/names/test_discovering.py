@@ -16,7 +16,7 @@ from leadpp.errors import ArtifactError, ConfigError, DataError, LLMError
 from leadpp.io.artifacts import read_json
 from leadpp.stages.names import discover
 from leadpp.text.prototypes import Prototypes, read_prototypes, write_prototypes
-from tests.llm_server import REFUSAL, Asked, LLMServer, Told
+from tests.llm_server import REFUSAL, Asked, LLMServer, Told, failing
 from tests.unit.stages.evaluation_world import TEST, TRAIN, World, draw_world, save_prototypes, save_student
 from tests.unit.stages.names.test_naming import Page
 
@@ -118,6 +118,29 @@ def test_a_model_that_sees_proposes_a_name_for_each_cluster(world: World) -> Non
         assert "kind of colour" in asked.words
     page = (world.run / "discovered" / "discovered.html").read_text()
     assert page.count("Proposed, and not checked by anybody: <b>Vermilion</b>") == 4
+
+
+@pytest.mark.parametrize("end", ["refused", "budget"])
+def test_answers_that_were_paid_for_outlive_the_end_of_the_asking(world: World, end: str) -> None:
+    def answer(asked: Asked) -> str | Told:
+        return failing(401) if end == "refused" and len(server.asked) == 3 else "Vermilion"
+
+    with LLMServer(answer=answer, tokens=lambda text: 1000) as server:
+        config = settings(world, url=server.url)
+        budget = 0.024 if end == "budget" else 0.0  # 0 sets no limit
+        llm = dataclasses.replace(config.llm, concurrency=1, price_in=1.0, price_out=1.0, budget=budget)
+        with pytest.raises(LLMError, match="budget" if end == "budget" else "401"):
+            discover(run=world.run, ask=True, config=dataclasses.replace(config, llm=llm))
+    paid = 2 if end == "refused" else len(server.asked)
+    assert 0 < paid < 4
+    found = read_json(world.run / "discovered" / "discovered.json", kind="discovered")
+    proposed = [group["proposed"] for group in found["groups"]]
+    assert (found["asked"], sorted(proposed)) == ("small", [""] * (4 - paid) + ["Vermilion"] * paid)
+    ended = {group["reason"] for group in found["groups"] if not group["proposed"]}
+    assert ended == {"the asking ended before its answer"}
+    page = Page((world.run / "discovered" / "discovered.html").read_text())
+    assert page.words.count("Vermilion") == paid
+    assert (world.run / "discovered" / "discovered.csv").read_text().count("Vermilion") > 0
 
 
 def test_bad_answers_cost_their_own_cluster_only(world: World) -> None:

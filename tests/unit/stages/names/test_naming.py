@@ -20,7 +20,8 @@ from leadpp.data.boxes import read_boxes
 from leadpp.data.index import write_index
 from leadpp.engine.runtime import SilentProgress, T
 from leadpp.errors import ArtifactError, DataError, LeadppError, TextError, WeightsError
-from leadpp.io.artifacts import read_json, read_table
+from leadpp.io.artifacts import read_json, read_table, write_table
+from leadpp.stages.embed import embed
 from leadpp.stages.evaluate import evaluate
 from leadpp.stages.localize import localize
 from leadpp.stages.names import name
@@ -201,6 +202,67 @@ def test_another_student_has_its_temperature_fitted_anew(world: World) -> None:
     assert first["by"]["student"]["temperatures"] != second["by"]["student"]["temperatures"]
 
 
+def fewer(world: World) -> dict[str, Any]:
+    return {"name__fit_images": 5}
+
+
+def other_pixels(world: World) -> dict[str, Any]:
+    return {"teacher__normalization": "imagenet"}
+
+
+def other_photographs(world: World) -> dict[str, Any]:
+    records = tuple(dataclasses.replace(record, checksum="new") for record in world.index.records)
+    write_index(world.run / "index.parquet", dataclasses.replace(world.index, records=records))
+    return {}
+
+
+def other_boxes(world: World) -> dict[str, Any]:
+    table, _ = read_table(world.run / "boxes.parquet", kind="boxes")
+    write_table(world.run / "boxes.parquet", table.slice(0, len(table) - 1), kind="boxes")
+    return {}
+
+
+def other_teacher(world: World) -> dict[str, Any]:
+    prototypes = read_prototypes(world.run / "prototypes.safetensors")
+    write_prototypes(world.run / "prototypes.safetensors", dataclasses.replace(prototypes, model="hue"))
+    return {}
+
+
+@pytest.mark.parametrize("change", [fewer, other_pixels, other_photographs, other_boxes, other_teacher])
+def test_a_fit_of_something_else_is_not_taken(world: World, change: Callable[[World], dict[str, Any]]) -> None:
+    run_stage(world)
+    _, notes = run_stage(world)
+    assert "fitting the temperature" not in notes
+    changes = change(world)
+    _, notes = run_stage(world, **changes)
+    assert "fitting the temperature" in notes
+    _, notes = run_stage(world, **changes)
+    assert "fitting the temperature" not in notes
+
+
+def test_a_note_says_that_another_teacher_made_the_prototypes(world: World) -> None:
+    note = "the prototypes were made by hue, but the teacher is colour"
+    _, notes = run_stage(world)
+    assert "were made by" not in notes
+    other_teacher(world)
+    _, notes = run_stage(world)
+    assert notes.count(note) == 1
+    progress = SilentProgress()
+    config = settings(world, evaluate__sets=("whole",), evaluate__encoders=("teacher",))
+    evaluate(index=world.index, run=world.run, config=config, progress=progress)
+    assert [said[: len(note)] for said in progress.notes if "were made by" in said] == [note]
+    embed(index=world.index, run=world.run, config=config, progress=progress)
+    assert "\n".join(progress.notes).count(note) == 2
+
+
+def test_other_draws_of_photographs_are_another_fit(world: World) -> None:
+    run_stage(world)
+    progress = SilentProgress()
+    config = dataclasses.replace(settings(world), seed=1 + world.config.seed)
+    name([world.index.root / "test"], run=world.run, config=config, progress=progress)
+    assert "fitting the temperature" in "\n".join(progress.notes)
+
+
 @pytest.mark.parametrize("lacking", ["teacher", "photographs"])
 def test_where_nothing_can_be_fitted_it_says_so_and_names_all_the_same(world: World, lacking: str) -> None:
     if lacking == "photographs":
@@ -213,6 +275,27 @@ def test_where_nothing_can_be_fitted_it_says_so_and_names_all_the_same(world: Wo
     assert "not calibrated" in told["how"]
     assert found["promise"] == ""
     assert not (world.run / "naming.json").exists()
+
+
+class Watcher(SilentProgress):
+    """Remembers what was looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks: list[tuple[str, int]] = []
+
+    def track(self, items: Iterable[T], *, total: int, what: str, unit: str = "images", **others: Any) -> Iterator[T]:  # noqa: ANN401
+        self.looks.append((what, total))
+        return super().track(items, total=total, what=what, unit=unit, **others)
+
+
+def test_no_photograph_is_embedded_for_a_teacher_that_is_gone(world: World) -> None:
+    progress = Watcher()
+    config = settings(world, teacher__factory="gone.module:teacher")
+    name([world.index.root / "test"], run=world.run, config=config, progress=progress)
+    assert [look for look in progress.looks if look[0].startswith("student")] == [
+        ("student, whole photographs", TEST * len(COLOURS))
+    ]
 
 
 def test_a_temperature_may_be_given(world: World) -> None:
