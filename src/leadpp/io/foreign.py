@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,21 @@ from leadpp.errors import CheckpointError
 _STATES = ("state_dict", "model", "model_state", "net")
 """Where checkpoints keep their tensors, if not at the top."""
 _REMEDY = "save its state_dict alone with torch.save, and give that file"
+_DAMAGES = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    ImportError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+)
+"""What ``torch.load`` raises at files that are none of its own, or damaged, beside its own refusal."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -68,7 +84,7 @@ def _load(path: Path) -> object:
         raise CheckpointError(f"{path}: no such file; give a checkpoint that torch.save wrote") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: {_refusal(error)}") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
+    except _DAMAGES as error:
         raise CheckpointError(
             f"{path}: cannot be read as a checkpoint of torch.save ({type(error).__name__}); it is damaged, cut short "
             "or something else: fetch it again"
