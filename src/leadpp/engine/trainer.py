@@ -29,7 +29,8 @@ from leadpp.models.student import Student
 
 _IDENTITY = frozenset(
     {"backbone", "embedding_dim", "further_dims", "attention_channels", "attention_scaling", "batchnorm"}
-    | {"input_size", "augment", "batch_size", "seed", "fingerprint", "prototypes", "teacher", "teacher_view"}
+    | {"input_size", "augment", "batch_size", "seed", "fingerprint", "object_boxes", "prototypes"}
+    | {"teacher", "teacher_view", "teacher_normalization"}
 )
 """What must be the same for a training to go on, besides the objective; the rate and the number of epochs, for
 instance, may change."""
@@ -49,7 +50,15 @@ _SINCE: dict[str, Any] = {
     "train.blend": 1.0,
 }
 """What younger settings were, in effect, in checkpoints that do not tell of them."""
-_SPELT = {"teacher_view": "teacher.view", "input_size": "input.size", "batch_size": "train.batch_size"}
+_UNTOLD = frozenset({"object_boxes", "teacher_normalization", "train.forwards", "train.key_update", "train.key_timing"})
+"""What is taken to be the same where an older checkpoint does not tell of it."""
+_SPELT = {
+    "teacher_view": "teacher.view",
+    "teacher_normalization": "teacher.normalization",
+    "object_boxes": "crop boxes of digest",
+    "input_size": "input.size",
+    "batch_size": "train.batch_size",
+}
 """Settings whose names in checkpoints are not those that the user knows."""
 _TERMS: tuple[TermName, ...] = get_args(TermName)
 _NAMED = 5
@@ -108,7 +117,7 @@ class Trainer:
         photographs: Sequence[str] = (),
     ) -> None:
         self.learner = learner
-        self._objective, self._loop = objective, loop
+        self._objective, self._order, self._loop = objective, order, loop
         self._run, self._folder, self._metadata = run, run / "checkpoints", dict(metadata)
         self._progress, self._monitor, self._reading = progress, monitor, reading
         self._photographs = photographs
@@ -142,6 +151,8 @@ class Trainer:
                 "one in another run folder, with student.backbone local-dir: and the folder backbone beside checkpoints"
             )
         for name, expected in self._identity().items():
+            if name in _UNTOLD and name not in checkpoint.metadata:
+                continue
             found = checkpoint.metadata.get(name, _SINCE.get(name))
             if found != expected:
                 raise OtherTrainingError(
@@ -393,6 +404,7 @@ class Trainer:
         if not self._objective.uses("structure"):
             del objective["loss.structure_temperature"], objective["loss.structure_teacher"]
         settings = {f"train.{name}": getattr(self._loop, name) for name in _GROUPING}
+        settings |= {f"train.{name}": getattr(self._order, name) for name in ("forwards", "key_update", "key_timing")}
         known = {name: value for name, value in sorted(self._metadata.items()) if name in _IDENTITY}
         return known | objective | settings
 

@@ -84,7 +84,8 @@ def train(
             "no term of the loss has weight (without a teacher nothing is distilled); raise one of loss.*"
         )
     records = index.usable("train")
-    samples = _view_set(records, objective, views, index=index, run=run, config=config, progress=progress)
+    crops = read_boxes(run / "boxes.parquet", records).crop_xyxy if _sees_objects(views) else None
+    samples = _view_set(records, objective, views, crops, root=index.root, run=run, config=config, progress=progress)
     loader = train_loader(
         samples,
         batch_size=config.train.batch_size,
@@ -114,7 +115,7 @@ def train(
         loop=_loop(config, device),
         lessons=lessons,
         run=run,
-        metadata=_metadata(learner.student, config, records, taught),
+        metadata=_metadata(learner.student, config, records, taught, crops=crops),
         progress=progress,
         monitor=monitor,
         reading=_reading(config.input, device),
@@ -300,23 +301,27 @@ def automatic_queue_size(photographs: int, *, batch_size: int) -> int:
     return max(1, min(photographs, _LARGEST_QUEUE) // batch_size) * batch_size
 
 
+def _sees_objects(views: tuple[ViewName, ...]) -> bool:
+    return any(view.startswith("object") for view in views)
+
+
 def _view_set(
     records: tuple[ImageRecord, ...],
     objective: Objective,
     views: tuple[ViewName, ...],
+    crops: Tensor | None,
     *,
-    index: ImageIndex,
+    root: Path,
     run: Path,
     config: Config,
     progress: Progress,
 ) -> ViewSet:
-    sees_objects = any(view.startswith("object") for view in views)
     samples = ViewSet(
         records,
-        root=index.root,
+        root=root,
         size=config.input.size,
         seed=config.seed,
-        crop_boxes_xyxy=read_boxes(run / "boxes.parquet", records).crop_xyxy if sees_objects else None,
+        crop_boxes_xyxy=crops,
         views=views,
         recipe=training_recipe(**dataclasses.asdict(config.augment)),
         finished=config.input.augment == "cpu",
@@ -379,7 +384,12 @@ def _labels(records: list[ImageRecord], index: ImageIndex) -> Tensor:
 
 
 def _metadata(
-    student: Student, config: Config, records: tuple[ImageRecord, ...], taught: tuple[Prototypes, ...]
+    student: Student,
+    config: Config,
+    records: tuple[ImageRecord, ...],
+    taught: tuple[Prototypes, ...],
+    *,
+    crops: Tensor | None,
 ) -> dict[str, Any]:
     vectors = [space.vectors.tolist() for space in taught]
     return describe_student(student, backbone=config.student.backbone) | {
@@ -393,7 +403,9 @@ def _metadata(
         "prototypes": _digest(vectors if len(vectors) > 1 else vectors[0]) if taught else None,
         "teacher": _who_teaches(config.teacher) if taught else None,
         "teacher_view": _teaching(config.teacher) if taught else "augmented",
+        "teacher_normalization": config.teacher.normalization if taught else "",
         "fingerprint": _digest([(record.path, record.checksum, record.cut_bottom_px) for record in records]),
+        "object_boxes": "" if crops is None else _digest(crops.tolist()),
         "code_version": __version__,
     }
 

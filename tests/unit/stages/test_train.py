@@ -60,12 +60,12 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> ImageIndex:
     return ImageIndex(root=root, source="folder", classes=("a", "b"), records=tuple(records), split_origin="given")
 
 
-def write_boxes(run: Path, index: ImageIndex) -> None:
+def write_boxes(run: Path, index: ImageIndex, *, right: int = 0) -> None:
     rows = {"path": [record.path for record in index.usable()]}
     count = len(rows["path"])
     columns: dict[str, Any] = {"fallback": [False] * count, "width_px": [SIDE] * count, "height_px": [SIDE] * count}
     for part in ("object", "crop"):
-        for side, value in (("x0", 4), ("y0", 8), ("x1", 36), ("y1", 30)):
+        for side, value in (("x0", 4), ("y0", 8), ("x1", 36 + right), ("y1", 30)):
             columns[f"{part}_{side}"] = [value] * count
     write_table(run / "boxes.parquet", pa.table(rows | columns), kind="boxes")
 
@@ -189,6 +189,24 @@ def test_other_data_is_not_resumed(run: Path, index: ImageIndex, backbone: str) 
     )
     with pytest.raises(CheckpointError, match="trained with fingerprint"):
         train(index=fewer, run=run, config=config, resume=True)
+
+
+def test_other_boxes_are_not_resumed(run: Path, index: ImageIndex, backbone: str) -> None:
+    config = build_config(settings(backbone, train={"epochs": 1}))
+    train(index=index, run=run, config=config)
+    write_boxes(run, index, right=-1)
+    with pytest.raises(CheckpointError, match="trained with crop boxes of digest"):
+        train(index=index, run=run, config=config, resume=True)
+
+
+@pytest.mark.parametrize("change", [{"key_timing": "reference"}, {"forwards": "reference"}, {"key_update": "forward"}])
+def test_another_order_of_events_is_not_resumed(
+    run: Path, index: ImageIndex, backbone: str, change: dict[str, str]
+) -> None:
+    train(index=index, run=run, config=build_config(settings(backbone, train={"epochs": 1})))
+    (name,) = change
+    with pytest.raises(CheckpointError, match=rf"trained with train\.{name}"):
+        train(index=index, run=run, config=build_config(settings(backbone, train=change)), resume=True)
 
 
 def test_what_training_does_not_see_may_change(run: Path, index: ImageIndex, backbone: str) -> None:
