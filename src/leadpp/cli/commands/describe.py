@@ -8,6 +8,7 @@ from typing import Any
 
 from leadpp.cli.commands import COMMANDS
 from leadpp.cli.parser import ROOT_GROUP, LineParser, add_plain, add_settings, new_parser, path_argument, settings_of
+from leadpp.io.words import plain_lines
 
 
 def describe_parser() -> LineParser:
@@ -88,7 +89,7 @@ def print_preview(found: Mapping[str, Any], *, as_json: bool) -> None:
         return
     for first in found["prompts"][:1]:
         for message in first["messages"]:
-            sys.stdout.write(f"[{message['role']}]\n{message['content']}\n\n")
+            sys.stdout.write(f"[{message['role']}]\n{plain_lines(message['content'])}\n\n")
     cost = f", cost {found['cost']:.4f} and at the very most {found['most_cost']:.4f}" if found["cost"] else ""
     asked = f"{found['model']} at {found['base_url']}" if found["model"] else "nobody, as llm.model names none"
     sys.stdout.write(
