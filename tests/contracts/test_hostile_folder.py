@@ -1,6 +1,8 @@
 """A folder from a stranger goes the whole road: nothing hangs, nothing is silent, nothing that a name says is done."""
 
+import base64
 import csv
+import hashlib
 import html.parser
 import os
 import socket
@@ -25,9 +27,10 @@ NAMES = (SCRIPT, HANDLER, FORMULA, CALL, TEMPLATE, DASHES)
 TAGS = set(
     "html head meta title style body main header footer section nav article aside div span p a b i em strong small "
     "abbr code pre h1 h2 h3 h4 ul ol li dl dt dd table thead tbody tfoot tr th td caption figure figcaption img svg g "
-    "path rect circle line polyline polygon text tspan defs details summary label input br hr".split()
+    "form select option output path rect circle line polyline polygon text tspan defs details summary label input br "
+    "hr".split()
 )
-"""Elements that a page of ours may have; none of them runs or loads anything by itself."""
+"""Elements that a page of ours may have; none of them runs, loads or sends anything by itself."""
 
 
 class Page(html.parser.HTMLParser):
@@ -39,23 +42,40 @@ class Page(html.parser.HTMLParser):
         self.handlers: list[str] = []
         self.links: list[str] = []
         self.words: list[str] = []
+        self.policy = ""
+        self.scripts: list[str] = []
+        self._inside = ""
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self._inside = tag
+        known = dict(attrs)
+        if known.get("http-equiv") == "Content-Security-Policy":
+            self.policy = known["content"] or ""
         self.handlers += [name for name, _ in attrs if name.startswith("on")]
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "action", "data", "xlink:href")]
+        self.links += [
+            value or "" for name, value in attrs if name in ("src", "href", "action", "formaction", "xlink:href")
+        ]
         self.words += [value for name, value in attrs if name in ("alt", "title", "aria-label") and value]
 
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        (self.scripts if self._inside == "script" else self.words).append(data)
 
 
 def check_page(path: Path) -> str:
     """Refuse a page on which something is run or loaded; return its words."""
     page = Page(path.read_text(encoding="utf-8"))
-    assert page.tags <= TAGS, page.tags - TAGS
+    assert page.tags - {"script"} <= TAGS, page.tags - TAGS
+    assert "default-src 'none'" in page.policy
+    for script in page.scripts:  # our own, which the page lets run by its digest
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in page.policy
+        assert not any(name in script for name in NAMES)
     assert page.handlers == []
     assert [link for link in page.links if not link.startswith(("data:image/", "#"))] == []
     return "\n".join(page.words)
@@ -116,6 +136,17 @@ def test_names_of_classes_and_files_are_words_and_nothing_else(drawn: Path, tmp_
     told = check_page(tmp_path / "run" / "report.html")
     assert [name for name in NAMES if name[:12] not in told] == []
     assert "49" not in told.split("{{7*7}}")[0][-3:]
+    for command in (["name", "--run", "run", "photos"], ["discover", "--run", "run"], ["prototypes", "inspect", "run"]):
+        more = ["--out", "inspect.html"] if command[0] == "prototypes" else []
+        done = leadpp(*command, *more, folder=tmp_path)
+        assert done.returncode == 0, done.stderr.decode()
+        assert b"\x1b" not in done.stderr + done.stdout
+    pages = [tmp_path / "inspect.html", *(tmp_path / "run").rglob("*.html")]
+    assert len(pages) == 4
+    for page in pages:
+        assert SCRIPT in check_page(page) or page.name == "discovered.html"
+    for table in (tmp_path / "run").rglob("*.csv"):
+        check_table(table)
     cells = {cell.lstrip("'") for row in check_table(tmp_path / "run" / "descriptions.csv") for cell in row}
     assert set(NAMES) <= cells
     assert not list(tmp_path.rglob("owned"))

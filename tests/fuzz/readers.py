@@ -1,5 +1,6 @@
 """Every reader of files that others may have made, with a few small files that it takes: where mutation begins."""
 
+import contextlib
 import io
 import json
 import zipfile
@@ -25,12 +26,20 @@ from leadpp.data.sources.matlab import read_variable
 from leadpp.data.truth import read_boxes as read_true_boxes
 from leadpp.data.truth import write_boxes as write_true_boxes
 from leadpp.engine.features import load_features, save_features
+from leadpp.errors import LeadppError
 from leadpp.io.artifacts import read_json, read_table, write_json, write_table
 from leadpp.io.checkpoint import read_checkpoint, save_checkpoint
+from leadpp.io.foreign import read_foreign
+from leadpp.io.journal import read_journal
+from leadpp.io.ledger import Keeping, enter_checkpoint, read_newest_whole
+from leadpp.text.answers import Answer, PassingError, check_answer, read_completion, read_model_names
 from leadpp.text.descriptions import read_descriptions, write_descriptions
 from leadpp.text.exchange import read_reference_prototypes
 from leadpp.text.names import read_names
+from leadpp.text.prompts import default_prompt, read_describe_prompt
+from leadpp.text.proposals import read_proposals
 from leadpp.text.prototypes import Prototypes, read_prototypes, write_prototypes
+from leadpp.text.replies import check_description
 
 Files = dict[str, bytes]
 
@@ -95,6 +104,8 @@ def _json_seeds(folder: Path) -> Files:
 
 def _checkpoint_seeds(folder: Path) -> Files:
     layer = torch.nn.Linear(2, 2)
+    torch.nn.init.constant_(layer.weight, 0.5)
+    torch.nn.init.constant_(layer.bias, 0.5)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
     layer(torch.ones(1, 2)).sum().backward()
     optimizer.step()
@@ -130,6 +141,61 @@ def _feature_seeds(folder: Path) -> Files:
     pickled = io.BytesIO()
     np.save(pickled, np.array([None, {}], dtype=object), allow_pickle=True)
     return {"features": (folder / "f.npy").read_bytes(), "pickled": pickled.getvalue()}
+
+
+def _foreign_seeds(folder: Path) -> Files:
+    state = {"module.encoder_q.conv1.weight": torch.zeros(2, 3, 1, 1), "module.encoder_q.bn1.bias": torch.zeros(2)}
+    torch.save({"epoch": 9, "arch": "resnet50", "state_dict": state}, folder / "new.pth")
+    torch.save(state, folder / "old.pth", _use_new_zipfile_serialization=False)
+    return {name: (folder / name).read_bytes() for name in ("new.pth", "old.pth")}
+
+
+def _ledger_seeds(folder: Path) -> Files:
+    checkpoint = folder / "epoch-0001.safetensors"
+    checkpoint.write_bytes(_checkpoint_seeds(folder)["checkpoint"])
+    enter_checkpoint(checkpoint, Keeping(best={"metric": "knn", "value": 0.5}), folder=folder)
+    return {name: (folder / name).read_bytes() for name in (checkpoint.name, "last.json")}
+
+
+def _read_newest(folder: Path) -> None:
+    read_newest_whole(folder, notify=lambda words: None)
+
+
+def _read_prompts(path: Path) -> None:
+    read_describe_prompt(path, domain="birds", parts=("bill",), min_words=3, max_words=9)
+
+
+_ANSWER = {
+    "model": "m",
+    "choices": [{"message": {"role": "assistant", "content": "A small bird with a red cap."}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 4},
+}
+
+
+def _answer_seeds(folder: Path) -> Files:
+    del folder
+    return {
+        "good": json.dumps(_ANSWER).encode(),
+        "list": json.dumps(_ANSWER).replace("A small bird with", '[\\"Wren\\", \\"Robin\\"]').encode(),
+        "error": b'{"error": {"message": "no such model", "code": 404}}',
+        "page": b"<!doctype html><title>502</title>",
+    }
+
+
+def _read_answer(path: Path) -> None:
+    """Do all that is done with what a language model's server says, whatever its status."""
+    for status in (200, 404, 500):
+        answer = Answer(
+            status=status,
+            headers={"retry-after": path.read_bytes()[:9].decode(errors="replace")},
+            body=path.read_bytes(),
+        )
+        with contextlib.suppress(LeadppError, PassingError):
+            check_answer(answer, where="http://here", scrub=str, now=0)
+            text = read_completion(answer, where="http://here", scrub=str).text
+            check_description(text, name="Wren", others=("Robin",), min_words=3, max_words=9)
+            assert all(name.encode() for name in read_proposals(text))
+    read_model_names(path.read_bytes())
 
 
 def _config_seeds(folder: Path) -> Files:
@@ -225,8 +291,8 @@ def _mirror_both(folder: Path) -> Files:
 
 
 def _read_mirror(folder: Path) -> None:
-    for image in open_cars_mirror(folder).images():
-        assert image.content
+    for _ in open_cars_mirror(folder).images():
+        pass
 
 
 def _image_seeds(folder: Path) -> Files:
@@ -255,6 +321,17 @@ READERS_OF: dict[str, Reader] = {
     "reference": Reader(read=read_reference_prototypes, seeds=_reference_seeds),
     "features": Reader(read=load_features, seeds=_feature_seeds),
     "config": Reader(read=_read_whole_config, seeds=_config_seeds),
+    "foreign": Reader(read=read_foreign, seeds=_foreign_seeds),
+    "last-checkpoint": Reader(
+        read=_read_newest,
+        seeds=lambda folder: {"own": _ledger_seeds(folder)["last.json"]},
+        place="last.json",
+        beside=_ledger_seeds,
+        whole_folder=True,
+    ),
+    "journal": Reader(read=read_journal, seeds=lambda folder: {"lines": b'{"a": 1}\n{"b": ["\xc3\xa9"]}\n{"torn'}),
+    "answer": Reader(read=_read_answer, seeds=_answer_seeds),
+    "prompt": Reader(read=_read_prompts, seeds=lambda folder: {"own": default_prompt("describe").encode()}),
     "names": Reader(read=read_names, seeds=lambda folder: {"names": "Häher\nF/A-18\n  747-100 \r\n".encode()}),
     "csv": Reader(
         read=_read_and_write_descriptions,

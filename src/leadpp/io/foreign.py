@@ -16,6 +16,7 @@ from leadpp.errors import CheckpointError
 
 _STATES = ("state_dict", "model", "model_state", "net")
 """Where checkpoints keep their tensors, if not at the top."""
+_REMEDY = "save its state_dict alone with torch.save, and give that file"
 _DAMAGES = (
     OSError,
     RuntimeError,
@@ -26,10 +27,11 @@ _DAMAGES = (
     TypeError,
     AssertionError,
     ImportError,
+    ArithmeticError,
+    MemoryError,
     struct.error,
 )
-"""What reading a damaged file may raise."""
-_REMEDY = "save its state_dict alone with torch.save, and give that file"
+"""What ``torch.load`` raises at files that are none of its own, or damaged, beside its own refusal."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -113,7 +113,7 @@ def _records(path: Path, content: bytes) -> list[dict[str, Any]]:
     for number, line in enumerate(content.splitlines(), start=1):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
             raise ArtifactError(f"{path}, line {number}: damaged; remove this line, and run the same command again")

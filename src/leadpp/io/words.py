@@ -12,3 +12,8 @@ def plain_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def plain_lines(text: str) -> str:
+    """Return a text of several lines with each as :func:`plain_line` shows it."""
+    return "\n".join(map(plain_line, text.split("\n")))

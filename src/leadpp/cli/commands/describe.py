@@ -8,6 +8,7 @@ from typing import Any
 
 from leadpp.cli.commands import COMMANDS
 from leadpp.cli.parser import ROOT_GROUP, LineParser, add_plain, add_settings, new_parser, path_argument, settings_of
+from leadpp.io.words import plain_lines
 
 
 def describe_parser() -> LineParser:
@@ -89,7 +90,7 @@ def print_preview(found: Mapping[str, Any], *, as_json: bool) -> None:
         return
     for first in found["prompts"][:1]:
         for message in first["messages"]:
-            sys.stdout.write(f"[{message['role']}]\n{message['content']}\n\n")
+            sys.stdout.write(f"[{message['role']}]\n{plain_lines(message['content'])}\n\n")
     repeated = f"about {found['cost_if_repeated']:.4f} if every reply is long and asked for again to the end"
     cost = (
         f", cost {found['cost']:.4f}, or {repeated} (retries of failed requests not counted)" if found["cost"] else ""

@@ -13,6 +13,7 @@ from leadpp.cli.parser import (
     path_argument,
     settings_of,
 )
+from leadpp.io.words import plain_line
 
 _GROUPS = ("discover", "name", "llm", "input")
 
@@ -80,8 +81,10 @@ def _print(document: Mapping[str, Any]) -> None:
         proposed = f"; proposed: {group['proposed'] or group['reason']}" if "proposed" in group else ""
         console.print(
             escape(
-                f"cluster {group['cluster']}: {group['size']:,} photographs, nearest name {near['name']} "
-                f"({near['probability']:.2f}){proposed}; most typical {group['photographs'][0]}"
+                plain_line(
+                    f"cluster {group['cluster']}: {group['size']:,} photographs, nearest name {near['name']} "
+                    f"({near['probability']:.2f}){proposed}; most typical {group['photographs'][0]}"
+                )
             )
         )
     console.print(escape(document["rule"]))

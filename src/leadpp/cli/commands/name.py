@@ -13,6 +13,7 @@ from leadpp.cli.parser import (
     path_argument,
     settings_of,
 )
+from leadpp.io.words import plain_line
 
 _SHOWN = 20
 
@@ -76,7 +77,7 @@ def _print(document: Mapping[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for row in document["photographs"][:_SHOWN]:
         said = [_words(who, row[who]) for who in document["by"]]
-        console.print(escape(f"{row['path']}: {'; '.join(said)}"))
+        console.print(escape(plain_line(f"{row['path']}: {'; '.join(said)}")))
     if len(document["photographs"]) > _SHOWN:
         console.print(f"and {len(document['photographs']) - _SHOWN:,} more")
     for who, known in document["by"].items():
@@ -90,9 +91,13 @@ def _print(document: Mapping[str, Any]) -> None:
     if document["bad"]:
         first = document["bad"][0]
         console.print(
-            escape(f"{len(document['bad']):,} files could not be read (first: {first['path']}: {first['reason']})")
+            escape(
+                plain_line(
+                    f"{len(document['bad']):,} files could not be read (first: {first['path']}: {first['reason']})"
+                )
+            )
         )
-    console.print(escape(f"{', '.join(document['files'])} are in {document['out']}"))
+    console.print(escape(plain_line(f"{', '.join(document['files'])} are in {document['out']}")))
 
 
 def _words(who: str, said: Mapping[str, Any]) -> str:

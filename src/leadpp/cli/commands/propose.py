@@ -7,6 +7,7 @@ from typing import Any
 
 from leadpp.cli.commands import COMMANDS
 from leadpp.cli.parser import ROOT_GROUP, LineParser, add_plain, add_settings, new_parser, path_argument, settings_of
+from leadpp.io.words import plain_lines
 
 
 def propose_parser() -> LineParser:
@@ -74,4 +75,4 @@ def execute(command: str, words: Sequence[str]) -> int:
 
 def _print_messages(messages: Sequence[Mapping[str, Any]]) -> None:
     for message in messages:
-        sys.stdout.write(f"[{message['role']}]\n{message['content']}\n\n")
+        sys.stdout.write(f"[{message['role']}]\n{plain_lines(message['content'])}\n\n")

@@ -7,6 +7,7 @@ from typing import Any
 
 from leadpp.cli.commands import COMMANDS
 from leadpp.cli.parser import JSON_HELP, LineParser, new_parser, path_argument
+from leadpp.io.words import plain_line
 
 DIFFERENT = 1
 """Exit code where something is not as it should be."""
@@ -47,7 +48,7 @@ def execute(command: str, words: Sequence[str]) -> int:
 
         found = verify(parsed.run)
         lines, well = verification_lines(found), found["whole"]
-    text = json.dumps(found, indent=2, ensure_ascii=False) if parsed.json else "\n".join(lines)
+    text = json.dumps(found, indent=2, ensure_ascii=False) if parsed.json else "\n".join(map(plain_line, lines))
     sys.stdout.write(text + "\n")
     return 0 if well else DIFFERENT
 
