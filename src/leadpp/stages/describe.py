@@ -139,7 +139,7 @@ def preview(out: Path, *, words: Words, config: Config, fresh: bool = False, kee
         there = {}
     else:
         check_ledger(out, plan.author, keep=keep)
-    missing = [place for place in plan.wanted if place not in there] if plan.ready is None else []
+    missing = [place for place in plan.wanted if place not in there] if plan.author.model != OWN else []
     asked = [(name, number, prompt.messages(name, number=number)) for name, number in missing]
     reply = round((llm.min_words + llm.max_words) / 2 * _TOKENS_A_WORD)
     tokens_in = sum(prompt_tokens(messages) + number * reply for _, number, messages in asked)
@@ -327,13 +327,19 @@ class _Desk:
         self._unanswered = 0
 
     async def write_class(self, chat: Chat, name: str) -> int:
-        """Write the missing descriptions of a class, each other than those before; return how many were missing."""
+        """Write the missing descriptions of a class, each other than those before; return how many were missing.
+
+        Raises:
+            UnansweredError: One request after another had no answer.
+        """
         earlier = self._ledger.texts(name)
         begin = len(earlier)
         for number in range(begin, self.llm.per_class):
             draft = await self._draft(chat, name, number, earlier)
             if not draft.text:
                 self._refused[name] = draft
+                if draft.unanswered and self._unanswered >= _MOST_UNANSWERED:
+                    raise draft.unanswered
                 break
             self._ledger.accept([self._entry(name, number, draft)])
             earlier.append(draft.text)
@@ -367,18 +373,11 @@ class _Desk:
         return [(name, self._refused[name]) for name in self._names if name in self._refused]
 
     async def _draft(self, chat: Chat, name: str, number: int, earlier: Sequence[str]) -> Draft:
-        """Have one description written.
-
-        Raises:
-            UnansweredError: One request after another has no answer.
-        """
         self.asked += 1
         draft = await write_description(
             chat, self._prompt, name=name, number=number, earlier=earlier, others=self._names, wanted=self._wanted
         )
         self._unanswered = self._unanswered + 1 if draft.unanswered else 0
-        if draft.unanswered and self._unanswered >= _MOST_UNANSWERED:
-            raise draft.unanswered
         return draft
 
     def _entry(self, name: str, number: int, draft: Draft) -> Entry:

@@ -136,6 +136,8 @@ def test_a_server_that_answers_nobody_is_left(tmp_path: Path, words: Words) -> N
     assert 2 + 5 <= len(server.asked) <= 2 + 5 + 1  # the next may be on its way when the fifth comes back
     assert "2 of 20 descriptions are done and kept" in str(caught.value)
     assert list(read_descriptions(tmp_path / "d.csv")) == list(NAMES[:2])
+    rejected = list(csv.DictReader((tmp_path / "d.csv.rejected.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["attempts"] for row in rejected[:5]] == ["1"] * 5  # the last of them, which ended it, among them
 
 
 def test_a_server_that_refuses_settings_describes_every_class_all_the_same(tmp_path: Path, words: Words) -> None:
