@@ -27,7 +27,7 @@ NAMES = (SCRIPT, HANDLER, FORMULA, CALL, TEMPLATE, DASHES)
 TAGS = set(
     "html head meta title style body main header footer section nav article aside div span p a b i em strong small "
     "abbr code pre h1 h2 h3 h4 ul ol li dl dt dd table thead tbody tfoot tr th td caption figure figcaption img svg g "
-    "form select option output path rect circle line polyline polygon text tspan defs details summary label input br "
+    "path rect circle line polyline polygon text tspan defs details summary label input form select option output br "
     "hr".split()
 )
 """Elements that a page of ours may have; none of them runs, loads or sends anything by itself."""
@@ -138,9 +138,9 @@ def test_names_of_classes_and_files_are_words_and_nothing_else(drawn: Path, tmp_
     assert "49" not in told.split("{{7*7}}")[0][-3:]
     for command in (["name", "--run", "run", "photos"], ["discover", "--run", "run"], ["prototypes", "inspect", "run"]):
         more = ["--out", "inspect.html"] if command[0] == "prototypes" else []
-        done = leadpp(*command, *more, folder=tmp_path)
-        assert done.returncode == 0, done.stderr.decode()
-        assert b"\x1b" not in done.stderr + done.stdout
+        also = leadpp(*command, *more, folder=tmp_path)
+        assert also.returncode == 0, also.stderr.decode()
+        assert b"\x1b" not in also.stderr + also.stdout
     pages = [tmp_path / "inspect.html", *(tmp_path / "run").rglob("*.html")]
     assert len(pages) == 4
     for page in pages:
