@@ -21,6 +21,7 @@ from leadpp.engine.runtime import Progress, SilentProgress
 from leadpp.errors import LLMError, TextError
 from leadpp.io.artifacts import file_digest, write_text
 from leadpp.io.cells import table_text
+from leadpp.text.address import checked_address
 from leadpp.text.chat import Chat, prompt_tokens
 from leadpp.text.describing import Draft, Wanted, write_description
 from leadpp.text.descriptions import read_descriptions
@@ -186,6 +187,7 @@ def _plan(words: Words, config: Config) -> _Plan:
         digest = hashlib.blake2b("\n".join(templates).encode(), digest_size=_DIGEST_BYTES).hexdigest()
         ready = {(name, number): fill_template(one, name) for name in names for number, one in enumerate(templates)}
         return _Plan(wanted=tuple(ready), author=Author(model=TEMPLATE, prompt=digest), ready=ready)
+    checked_address(config.llm.base_url)  # before anything shows it
     author = Author(
         model=config.llm.model,
         prompt=_prompt(config.llm).digest,
@@ -253,6 +255,8 @@ def _write_asked(plan: _Plan, ledger: Ledger, *, config: Config, progress: Progr
     llm, meter = config.llm, Meter(**config.llm.prices)
     missing = [place for place in plan.wanted if place not in ledger]
     desk = _Desk(plan, ledger, llm)
+    if others := ledger.others(plan.wanted):
+        progress.note(f"{others} descriptions of other names or numbers stay in the journal, and are not in the table")
     if missing:
         progress.note(f"{len(missing)} of {len(plan.wanted)} descriptions to ask for: {llm.model} at {llm.base_url}")
     else:
@@ -267,10 +271,23 @@ def _write_asked(plan: _Plan, ledger: Ledger, *, config: Config, progress: Progr
         desk.list_refused()
     if missing:
         progress.note(f"it took {meter.words()}")
+    _tell_of_twins(plan, ledger, progress)
     desk.check()
     cost = {"cost": meter.cost} if llm.price_in or llm.price_out else {}
     took = {"asked": desk.asked, "tokens_in": meter.tokens_in, "tokens_out": meter.tokens_out}
     return {"source": str(plan.author), **took, **cost}
+
+
+def _tell_of_twins(plan: _Plan, ledger: Ledger, progress: Progress) -> None:
+    """Note if two classes are described in the same words, which makes their prototypes the same."""
+    owners: dict[str, str] = {}
+    for name in plan.names:
+        for text in ledger.texts(name):
+            if owners.setdefault(text, name) != name:
+                progress.note(
+                    f"{owners[text]!r} and {name!r} have the same description, so that nothing tells them apart"
+                )
+                return
 
 
 def _go_on(ledger: Ledger, plan: _Plan) -> str:
@@ -365,7 +382,7 @@ class _Desk:
         shown = ", ".join(f"{name!r} ({draft.reason})" for name, draft in refused[:_LISTED])
         more = f" and {len(refused) - _LISTED} more" if len(refused) > _LISTED else ""
         raise LLMError(
-            f"no usable description of {len(refused)} of {len(self._names)} classes: {shown}{more}; {self._rejected} "
+            f"{len(refused)} of {len(self._names)} classes lack a usable description: {shown}{more}; {self._rejected} "
             f"lists them{_go_on(self._ledger, self._plan)}"
         )
 

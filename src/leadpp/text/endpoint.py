@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from leadpp.errors import LLMError
+from leadpp.text.address import checked_address
 from leadpp.text.answers import Answer, Completion, PassingError, check_answer, read_completion, read_model_names
 
 LARGEST_BYTES = 1 << 20
@@ -39,7 +40,7 @@ class Endpoint:
         Raises:
             LLMError: No web address, or one with a password or key in it.
         """
-        self.where = _checked_url(base_url)
+        self.where = checked_address(base_url)
         self._key, self._timeout_s = key, timeout_s
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         self._client = httpx2.AsyncClient(
@@ -127,19 +128,3 @@ class Endpoint:
 
     def _scrub(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
-
-
-def _checked_url(base_url: str) -> str:
-    try:
-        parts = urlsplit(base_url.strip())
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        good = False
-    if not good:
-        raise LLMError(f"{base_url!r} is no web address; expected one like http://127.0.0.1:11434/v1 (--llm.base-url)")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise LLMError(
-            "the base URL (--llm.base-url) has a user, a query or a fragment in it, which would be shown; give the "
-            "address alone, and a key by OPENAI_API_KEY or --llm.key-file"
-        )
-    return base_url.strip().rstrip("/")

@@ -126,6 +126,10 @@ class Ledger:
         numbers = itertools.takewhile(lambda number: (name, number) in self._entries, itertools.count())
         return [self._entries[name, number].text for number in numbers]
 
+    def others(self, wanted: Sequence[tuple[str, int]]) -> int:
+        """Count the descriptions that are there and not wanted."""
+        return len(self._entries.keys() - set(wanted))
+
     def accept(self, entries: Iterable[Entry]) -> None:
         """Add descriptions; when this returns, they are on disk.
 

@@ -73,6 +73,34 @@ def test_a_second_time_nobody_is_asked_and_a_new_name_alone_is(tmp_path: Path, w
     assert list(read_descriptions(out)) == ["Bushtit", "Grünfink", "Robin", "Wren"]
 
 
+def test_rows_of_other_names_leave_the_table_not_without_a_word(tmp_path: Path, words: Words) -> None:
+    out, progress = tmp_path / "d.csv", SilentProgress()
+    with LLMServer(answer=describer) as server:
+        describe(out, words=words, config=config_of(server))
+        assert words.names is not None
+        words.names.write_text("Wren\nKea", encoding="utf-8")
+        describe(out, words=words, config=config_of(server), progress=progress)
+    assert progress.notes[0] == "6 descriptions of other names or numbers stay in the journal, and are not in the table"
+
+
+def test_two_classes_in_the_same_words_are_told_of(tmp_path: Path, words: Words) -> None:
+    progress = SilentProgress()
+    with LLMServer(
+        answer=lambda asked: describer(asked) if class_of(asked) == "Jay" else description("bird")
+    ) as server:
+        describe(tmp_path / "d.csv", words=words, config=config_of(server), progress=progress)
+    assert "'Wren' and 'Robin' have the same description, so that nothing tells them apart" in progress.notes
+
+
+@pytest.mark.parametrize("address", ["http://user:pw@127.0.0.1:9/v1", "ftp://user:pw@h/v1", "http://h/v1?key=pw"])
+def test_a_password_in_the_address_is_never_shown(tmp_path: Path, words: Words, address: str) -> None:
+    progress = SilentProgress()
+    for act in (describe, preview):
+        with pytest.raises(LLMError, match="which would be shown") as caught:
+            act(tmp_path / "d.csv", words=words, config=config_of(None, base_url=address, model="small"))
+        assert "pw" not in "\n".join([str(caught.value), *progress.notes])
+
+
 def test_several_descriptions_of_a_class_differ_and_can_become_more(tmp_path: Path, words: Words) -> None:
     out = tmp_path / "d.csv"
     with LLMServer(answer=describer) as server:
@@ -108,7 +136,7 @@ def test_a_bad_class_is_asked_again_and_then_listed(tmp_path: Path, words: Words
         describe(out, words=words, config=config_of(server, attempts=2))
     assert names_asked(server) == dict.fromkeys(NAMES, 1) | {"Jay": 2, "Wren": 2}
     said = str(caught.value)
-    assert "no usable description of 2 of 8 classes: 'Kea' (" in said
+    assert "2 of 8 classes lack a usable description: 'Kea' (" in said
     assert "the content policy forbids this" in said
     assert "6 of 8 descriptions are done" in said
     rejected = tmp_path / "d.csv.rejected.csv"
