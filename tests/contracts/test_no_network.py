@@ -25,7 +25,7 @@ WORDS: dict[str, list[str]] = {
     "prototypes inspect": ["R"],
     "prototypes export": ["R", "prototypes.pt"],
     "describe": ["--names", "names.txt", "--out", "described.csv"],
-    "propose": ["--domain", "birds", "--count", "9", "--dry-run"],
+    "propose": ["--domain", "birds", "--count", "9", "--out", "proposed.txt", "--llm.model", "m", "--dry-run"],
     "import-weights": ["resnet50.pth", "I"],
     "name": ["--run", "R", "photos"],
     "discover": ["--run", "R"],
