@@ -1,0 +1,112 @@
+"""Where the processes of a run meet, and how they part."""
+
+import contextlib
+import datetime
+import time
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # there, if not in its list of names
+from torch.distributed.distributed_c10d import PrefixStore, Store
+
+from leadpp.distributed.launch import Launch
+from leadpp.distributed.pulse import Pulse
+from leadpp.distributed.ranks import ALONE, Ranks
+from leadpp.errors import ConfigError, LeadppError
+
+_MEETING_S = 300
+"""How long the processes wait for each other at the start: machines of a cluster do not start at once."""
+_WORK = datetime.timedelta(days=7)
+"""How long one may wait for another's part; who is gone is found by the pulse, not by this."""
+_PARTING_S = {"done": 20, "failed": 3}
+"""How long the process that keeps the meeting place waits for the others to part."""
+
+
+class SaidError(LeadppError):
+    """A mistake of which another process has told the user already."""
+
+
+@contextlib.contextmanager
+def together(launch: Launch) -> Iterator[Ranks]:
+    """Meet the other processes of a run, if there are any, and part from them when the work is done.
+
+    If another process ends with an error, is killed, or is silent for 40 s, this one ends too, with a line that says
+    so and code 2: where it waits for the other's message, at once if the connection was closed, and by its pulse else.
+
+    Raises:
+        ConfigError: The others did not come, or there are fewer GPUs here than processes.
+        SaidError: In place of a mistake that another process has told of in the same words.
+    """
+    if launch.count == 1:
+        yield ALONE
+        return
+    pulse = _meet(launch)
+    state = "failed"
+    try:
+        yield Ranks(rank=launch.rank, count=launch.count, local_count=launch.local_count, gradients=dist.new_group())
+        state = "done"
+    except LeadppError as error:
+        if not _says_first(pulse, str(error)):
+            raise SaidError(str(error)) from error
+        raise
+    finally:
+        _part(pulse, launch, state=state)
+
+
+def _meet(launch: Launch) -> Pulse:
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if cards >= launch.local_count:
+        torch.cuda.set_device(launch.local_rank)
+    try:
+        keeps = launch.leads and not launch.hosted
+        store = _store(launch, keeps=keeps)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if cards >= launch.local_count and dist.is_nccl_available() else "gloo",
+            store=PrefixStore("work", store),
+            rank=launch.rank,
+            world_size=launch.count,
+            timeout=_WORK,
+        )
+    except RuntimeError as error:
+        raise ConfigError(
+            f"process {launch.rank} of {launch.count} did not meet the others at {launch.host}:{launch.port} "
+            f"({str(error).splitlines()[0]}); see that all were started and that this address can be reached"
+        ) from error
+    pulse = Pulse(
+        PrefixStore("pulse", _store(launch, keeps=False)),  # of its own: a store serves one question at a time
+        rank=launch.rank,
+        count=launch.count,
+    )
+    pulse.start()
+    return pulse
+
+
+def _store(launch: Launch, *, keeps: bool) -> Store:
+    kept = TCPStore(
+        launch.host,
+        launch.port,
+        world_size=launch.count,
+        is_master=keeps,
+        timeout=datetime.timedelta(seconds=_MEETING_S),
+        wait_for_workers=False,
+    )
+    return PrefixStore(f"leadpp/{launch.attempt}", kept)
+
+
+def _says_first(pulse: Pulse, message: str) -> bool:
+    with contextlib.suppress(RuntimeError):
+        return pulse.says_first(message)
+    return True
+
+
+def _part(pulse: Pulse, launch: Launch, *, state: str) -> None:
+    """Say how this process ends; the one that keeps the meeting place stays until the others have done so."""
+    with contextlib.suppress(RuntimeError):
+        pulse.finish(state)
+        deadline = time.monotonic() + _PARTING_S[state]
+        while launch.leads and not launch.hosted and not pulse.all_done() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    if state == "done":  # an abort in the middle of a message may hang, and the end of the process does the same
+        dist.destroy_process_group()
