@@ -45,7 +45,12 @@ def together(launch: Launch) -> Iterator[Ranks]:
     pulse = _meet(launch)
     state = "failed"
     try:
-        yield Ranks(rank=launch.rank, count=launch.count, local_count=launch.local_count, gradients=dist.new_group())
+        yield Ranks(
+            rank=launch.rank,
+            count=launch.count,
+            local_count=launch.local_count,
+            gradients=cast("dist.ProcessGroup", dist.new_group()),
+        )
         state = "done"
     except LeadppError as error:
         if not _says_first(pulse, str(error)):

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from leadpp.errors import LeadppError
 
-
 _GONE = ("connection closed", "connection reset", "broken pipe", "connection refused", "timed out", "remote process")
 """What gloo and nccl say of a process that is gone, among much else."""
 
