@@ -43,3 +43,7 @@ class UnansweredError(LLMError):
 
 class BudgetError(LLMError):
     """A request that was not sent, because it might have passed the budget."""
+
+
+class SaidError(LeadppError):
+    """A mistake of which another process of the run has told the user already."""

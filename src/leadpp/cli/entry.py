@@ -11,7 +11,8 @@ from collections.abc import Collection, Sequence
 from leadpp import __version__
 from leadpp.cli.commands import COMMANDS
 from leadpp.cli.parser import UsageError
-from leadpp.errors import LeadppError
+from leadpp.distributed.launch import read_launch
+from leadpp.errors import LeadppError, SaidError
 from leadpp.io.words import plain_line
 
 _TOP_TEXT = """\
@@ -60,11 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _leave_on_signals()
     try:
         return _dispatch(words)
+    except SaidError:
+        return MISTAKE
     except LeadppError as error:
-        sys.stderr.write(f"leadpp: error: {plain_line(' '.join(str(error).split()))}\n")
+        sys.stderr.write(f"leadpp: error: {_who()}{plain_line(' '.join(str(error).split()))}\n")
         return MISTAKE
     except KeyboardInterrupt:
-        sys.stderr.write(f"leadpp: interrupted; {_after_interrupt(words)}\n")
+        if read_launch().leads:
+            sys.stderr.write(f"leadpp: interrupted; {_after_interrupt(words)}\n")
         if arguments is None and _somebody_writes():  # Ctrl-C came twice: the file in place is whole, the new one lost
             sys.stderr.flush()
             os._exit(INTERRUPTED)
@@ -72,6 +76,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return OK
+
+
+def _who() -> str:
+    """Say which of several processes speaks; nothing where there is one."""
+    try:
+        launch = read_launch()
+    except LeadppError:
+        return ""
+    return "" if launch.count == 1 else f"(process {launch.rank} of {launch.count}) "
 
 
 def _leave_on_signals() -> None:
@@ -114,6 +127,8 @@ def _dispatch(words: list[str]) -> int:
         sys.stdout.write(top_help(_verbs(words[0])))
         return OK
     command, rest = _command_of(words)
+    if read_launch().count > 1 and not COMMANDS[command].shared:
+        raise UsageError(f"leadpp {command} is the work of one process, but {_who()}was started; start it alone")
     module = importlib.import_module(f"leadpp.cli.commands.{COMMANDS[command].module}")
     try:
         return int(module.execute(command, rest))

@@ -13,8 +13,8 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from leadpp.distributed.launch import Launch
 from leadpp.distributed.pulse import Pulse
-from leadpp.distributed.ranks import ALONE, Ranks
-from leadpp.errors import ConfigError, LeadppError
+from leadpp.distributed.ranks import ALONE, LostRankError, Ranks
+from leadpp.errors import ConfigError, LeadppError, SaidError
 
 _MEETING_S = 300
 """How long the processes wait for each other at the start: machines of a cluster do not start at once."""
@@ -24,8 +24,7 @@ _PARTING_S = {"done": 20, "failed": 3}
 """How long the process that keeps the meeting place waits for the others to part."""
 
 
-class SaidError(LeadppError):
-    """A mistake of which another process has told the user already."""
+_EXPLANATION_S = 2
 
 
 @contextlib.contextmanager
@@ -53,7 +52,8 @@ def together(launch: Launch) -> Iterator[Ranks]:
         )
         state = "done"
     except LeadppError as error:
-        if not _says_first(pulse, str(error)):
+        lost = isinstance(error, LostRankError)
+        if _another_failed(pulse) if lost else not _says_first(pulse, str(error)):
             raise SaidError(str(error)) from error
         raise
     finally:
@@ -104,6 +104,17 @@ def _says_first(pulse: Pulse, message: str) -> bool:
     with contextlib.suppress(RuntimeError):
         return pulse.says_first(message)
     return True
+
+
+def _another_failed(pulse: Pulse) -> bool:
+    """Tell whether the process that is missed said that it failed, and so has told the user why."""
+    with contextlib.suppress(RuntimeError):
+        deadline = time.monotonic() + _EXPLANATION_S
+        while time.monotonic() < deadline:
+            if pulse.any_failed():
+                return True
+            time.sleep(0.05)
+    return False
 
 
 def _part(pulse: Pulse, launch: Launch, *, state: str) -> None:

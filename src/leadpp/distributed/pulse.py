@@ -87,6 +87,10 @@ class Pulse:
         """Tell whether every other process has said that it ends."""
         return all(self._state(other) != "alive" for other in self._heard)
 
+    def any_failed(self) -> bool:
+        """Tell whether another process has said that it failed."""
+        return any(self._state(other) == "failed" for other in self._heard)
+
     def says_first(self, message: str) -> bool:
         """Tell whether no other process has said this message before."""
         key = f"said/{message}"

@@ -69,12 +69,28 @@ class SilentProgress:
         self.notes.append(message)
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, *, processes: int = 1) -> torch.device:
     """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device that is there.
 
+    Args:
+        name: As in settings; ``cuda`` is the GPU of this process where there are several.
+        processes: How many of a run are on this machine; each needs a GPU of its own.
+
     Raises:
-        ConfigError: No such device on this machine.
+        ConfigError: No such device on this machine, or too few for the processes.
     """
+    device = _named_device(name)
+    if processes > 1 and device.type == "cuda" and (device.index is not None or torch.cuda.device_count() < processes):
+        raise ConfigError(
+            f"{processes} processes here, each in need of a GPU, but train.device is {name} and there are "
+            f"{torch.cuda.device_count()}; start as many processes as there are GPUs, with train.device auto or cuda"
+        )
+    if processes > 1 and device.type == "mps":
+        raise ConfigError(f"{processes} processes cannot share the GPU of this machine; set train.device to cpu")
+    return device
+
+
+def _named_device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -104,9 +120,9 @@ def pick_precision(name: Precision, device: torch.device) -> Literal["fp32", "bf
     return "bf16" if device.type == "cpu" and has_tiles() else "fp32"
 
 
-def worker_count(asked: int) -> int:
-    """Return the number of reading processes: ``asked``, or one less than the usable cores for -1."""
-    return asked if asked >= 0 else max(0, core_count() - 1)
+def worker_count(asked: int, *, processes: int = 1) -> int:
+    """Return the number of reading processes: ``asked``, or one less than this process's share of the cores for -1."""
+    return asked if asked >= 0 else max(0, core_count() // processes - 1)
 
 
 def restarted_by() -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from leadpp.config import Config
+from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.runtime import Progress, SilentProgress
 
 STAGES = ("localize", "prototypes", "train", "evaluate", "report")
@@ -43,6 +44,8 @@ class Job:
     resume: bool = False
     write_crops: bool = False
     progress: Progress = field(default_factory=SilentProgress)
+    ranks: Ranks = ALONE
+    """This process among those that do the run together."""
 
     @property
     def has_prototypes(self) -> bool:

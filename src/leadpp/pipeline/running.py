@@ -13,6 +13,7 @@ from typing import Any
 from leadpp import __version__
 from leadpp.config import Config, build_config, read_yaml, write_yaml
 from leadpp.data.index import ImageIndex, open_data, read_index, write_index
+from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device, restarted_by, worker_count
 from leadpp.errors import ArtifactError, ConfigError, DataError, LeadppError
 from leadpp.io.artifacts import remove_partials, write_json, write_text
@@ -22,6 +23,7 @@ from leadpp.pipeline.fingerprints import fingerprint, sees_objects
 from leadpp.pipeline.job import STAGES, Job, Texts
 from leadpp.pipeline.memory import Memory
 from leadpp.pipeline.origin import origin_of, sources_of
+from leadpp.pipeline.sharing import Leading, follow
 
 _OUTPUTS = {
     "localize": ("localizer.safetensors", "boxes.parquet", "indicators.safetensors"),
@@ -48,6 +50,7 @@ def run(
     resume: bool = False,
     write_crops: bool = False,
     progress: Progress | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Run stages over a folder of photographs, skipping those whose inputs and settings are unchanged.
 
@@ -62,9 +65,10 @@ def run(
         resume: Continue an interrupted training from its newest checkpoint.
         write_crops: Write the object crops as files into ``run/crops``.
         progress: Who is told what is being done.
+        ranks: This process among those that do the run together; all of them call this in the same way.
 
     Returns:
-        Results by stage, ready for JSON; ``"index"`` comes first.
+        Results by stage, ready for JSON; ``"index"`` comes first. Nothing in processes after the first.
 
     Raises:
         LeadppError: Anything the user can mend; finished stages stay finished.
@@ -81,9 +85,16 @@ def run(
         boxes_csv=Path(boxes_csv) if boxes_csv else None,
         resume=resume,
         write_crops=write_crops,
-        progress=progress or SilentProgress(),
+        progress=(progress if ranks.leads else None) or SilentProgress(),
+        ranks=ranks,
     )
-    return run_job(job, [name for name in STAGES if name in stages])
+    pick_device(job.config.train.device, processes=ranks.local_count)
+    if not ranks.leads:
+        follow(job, _RUNNERS)
+        return {}
+    leading = Leading(job)
+    with leading.dismissing():
+        return run_job(job, [name for name in STAGES if name in stages], leading=leading)
 
 
 def resolve_config(run: Path, *, settings: Mapping[str, Any], config: Path | None) -> Config:
@@ -111,13 +122,16 @@ def open_finished(run: Path, *, settings: Mapping[str, Any], config: Path | None
     return resolve_config(run, settings=settings, config=config)
 
 
-def run_job(job: Job, stages: Sequence[str], *, headings: Sequence[str] = ()) -> dict[str, Any]:
+def run_job(
+    job: Job, stages: Sequence[str], *, headings: Sequence[str] = (), leading: Leading | None = None
+) -> dict[str, Any]:
     """Run stages as :func:`run` does, with settings that are ready.
 
     Args:
         job: What is run; its settings are taken as they are, whatever the run folder's own are.
         stages: Some of :data:`STAGES`, in their order.
         headings: What stands before the news of each stage, one a stage; counted from 1 when left out.
+        leading: Tells the other processes, if there are any.
 
     Returns:
         Results by stage, ready for JSON; ``"index"`` comes first.
@@ -126,6 +140,7 @@ def run_job(job: Job, stages: Sequence[str], *, headings: Sequence[str] = ()) ->
         LeadppError: Anything the user can mend; finished stages stay finished.
     """
     headings = headings or [f"[{number}/{len(stages)}] {name}" for number, name in enumerate(stages, start=1)]
+    leading = leading or Leading(job)
     pick_device(job.config.train.device)
     _check_folders(job)
     job = _with_remembered(job)
@@ -140,7 +155,7 @@ def run_job(job: Job, stages: Sequence[str], *, headings: Sequence[str] = ()) ->
             if reason:
                 job.progress.note(f"{heading}: left out, {reason}")
                 continue
-            results[name] = _run_stage(job, index, name, heading=heading)
+            results[name] = _run_stage(job, index, name, heading=heading, leading=leading)
         if job.write_crops and "localize" in results:
             _write_crops(job, index)
     return results
@@ -208,7 +223,7 @@ def _check_early(job: Job, index: ImageIndex, stages: Sequence[str]) -> None:
         check_texts(index=index, config=job.config, **job.texts.given())
 
 
-def _run_stage(job: Job, index: ImageIndex, name: str, *, heading: str) -> Any:  # noqa: ANN401 - JSON of any shape
+def _run_stage(job: Job, index: ImageIndex, name: str, *, heading: str, leading: Leading) -> Any:  # noqa: ANN401 - JSON of any shape
     memory = Memory(job.run)
     now = fingerprint(job, index, name)
     known = memory.stages.get(name, {})
@@ -222,7 +237,8 @@ def _run_stage(job: Job, index: ImageIndex, name: str, *, heading: str) -> Any: 
     memory.forget(name)
     started = time.monotonic()
     try:
-        summary = _RUNNERS[name](job, index)
+        with leading.stage(name):
+            summary = _RUNNERS[name](job, index)
     except (LeadppError, KeyboardInterrupt):
         if known and _stamps(job.run, outputs) == before:  # nothing was touched, so what was finished still is
             memory.restore(name, known)
@@ -338,11 +354,18 @@ def _train(job: Job, index: ImageIndex) -> dict[str, Any]:
     if job.resume or restarted:
         if not job.resume:
             job.progress.note(f"{restarted} says that this job was started again: training goes on if it had begun")
-        return train(index=index, run=job.run, config=job.config, resume=job.resume or "if-same", progress=job.progress)
+        return train(
+            index=index,
+            run=job.run,
+            config=job.config,
+            resume=job.resume or "if-same",
+            progress=job.progress,
+            ranks=job.ranks,
+        )
     newest = newest_checkpoint(job.run / "checkpoints")
     if newest is not None:
         job.progress.note(f"training from the start; {newest.name} gives way (--resume would go on from it)")
-    return train(index=index, run=job.run, config=job.config, progress=job.progress)
+    return train(index=index, run=job.run, config=job.config, progress=job.progress, ranks=job.ranks)
 
 
 def _evaluate(job: Job, index: ImageIndex) -> list[dict[str, Any]] | dict[str, Any]:

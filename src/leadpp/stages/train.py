@@ -18,6 +18,7 @@ from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.replay import ReplayedSet
 from leadpp.data.transforms import training_recipe
 from leadpp.data.views import EvalSet, ViewSet, eval_loader, train_loader
+from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.answers import choose_temperatures
 from leadpp.engine.compiling import compile_networks, eagerly
 from leadpp.engine.lessons import Consensus, Lessons, Space, remember_answers
@@ -53,7 +54,13 @@ _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def train(
-    *, index: ImageIndex, run: Path, config: Config, resume: Resume = False, progress: Progress | None = None
+    *,
+    index: ImageIndex,
+    run: Path,
+    config: Config,
+    resume: Resume = False,
+    progress: Progress | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train on the training photographs of an index.
 
@@ -67,6 +74,7 @@ def train(
         resume: Go on from the newest checkpoint, if there is one; ``if-same`` trains from the start where it is of
             another training.
         progress: Who is told what is being done.
+        ranks: This process among those that train together; each learns from its share of every batch.
 
     Returns:
         Ready for JSON; see :meth:`~leadpp.engine.trainer.Trainer.fit`.

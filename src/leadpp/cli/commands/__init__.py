@@ -13,10 +13,12 @@ class Command(NamedTuple):
     """Name of its module in this package."""
     text: str
     """What it does, in a line."""
+    shared: bool = False
+    """Whether several processes, as torchrun starts them, do it together."""
 
 
 COMMANDS = {
-    "run": Command("stages", "everything: localize, prototypes, train, evaluate, report"),
+    "run": Command("stages", "everything: localize, prototypes, train, evaluate, report", shared=True),
     "demo": Command(
         "demo", "draw a small world of birds and run the whole method in it, beside MoCo, with networks that come along"
     ),
@@ -26,16 +28,18 @@ COMMANDS = {
     "describe": Command(
         "describe", "turn class names into descriptions, by any language model behind an OpenAI-compatible server"
     ),
-    "localize": Command("stages", "find the object in every photograph"),
-    "prototypes build": Command("stages", "turn names or descriptions into prototypes"),
+    "localize": Command("stages", "find the object in every photograph", shared=True),
+    "prototypes build": Command("stages", "turn names or descriptions into prototypes", shared=True),
     "prototypes inspect": Command(
         "prototypes",
         "show which prototypes are alike, which the teacher cannot tell apart, which no photograph is near",
     ),
     "prototypes export": Command("prototypes", "write prototypes as the reference's .pt, one bare tensor"),
-    "train": Command("stages", "train the student"),
-    "evaluate": Command("stages", "measure the features: kNN, linear probe, retrieval, clustering, naming"),
-    "report": Command("stages", "write report.html"),
+    "train": Command("stages", "train the student", shared=True),
+    "evaluate": Command(
+        "stages", "measure the features: kNN, linear probe, retrieval, clustering, naming", shared=True
+    ),
+    "report": Command("stages", "write report.html", shared=True),
     "import-weights": Command(
         "import_weights", "turn a checkpoint of the reference, of MoCo or of torchvision into a run folder"
     ),

@@ -53,20 +53,25 @@ def execute(command: str, words: Sequence[str]) -> int:
 
     from leadpp import pipeline
     from leadpp.cli.results import print_results
+    from leadpp.distributed.launch import read_launch
+    from leadpp.distributed.meeting import together
     from leadpp.engine.console import console_progress
 
     texts = {name: getattr(parsed, name, None) for name in ("names", "descriptions", "prototypes")}
-    results: dict[str, Any] = pipeline.run(
-        parsed.data,
-        parsed.run,
-        stages=pipeline.STAGES if command == "run" else (stage,),
-        settings=settings,
-        config=parsed.config,
-        texts=pipeline.Texts(**texts),
-        boxes_csv=parsed.boxes,
-        resume=getattr(parsed, "resume", False),
-        write_crops=getattr(parsed, "write_crops", False),
-        progress=console_progress(),
-    )
-    print_results(results, command=stage, as_json=parsed.json)
+    with together(read_launch()) as ranks:
+        results: dict[str, Any] = pipeline.run(
+            parsed.data,
+            parsed.run,
+            stages=pipeline.STAGES if command == "run" else (stage,),
+            settings=settings,
+            config=parsed.config,
+            texts=pipeline.Texts(**texts),
+            boxes_csv=parsed.boxes,
+            resume=getattr(parsed, "resume", False),
+            write_crops=getattr(parsed, "write_crops", False),
+            progress=console_progress() if ranks.leads else None,
+            ranks=ranks,
+        )
+    if ranks.leads:
+        print_results(results, command=stage, as_json=parsed.json)
     return 0
