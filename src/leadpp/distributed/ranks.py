@@ -56,6 +56,10 @@ class Ranks:
         start = self.rank * each + min(self.rank, more)
         return slice(start, start + each + (self.rank < more))
 
+    def mine(self, everyone: Tensor) -> Tensor:
+        """Return the rows that this process gave to :meth:`gather`; (count B, ...) -> (B, ...)."""
+        return everyone.chunk(self.count)[self.rank]
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Add up a tensor over the processes, without gradient; every process gets the same to the last bit."""
         if self.alone:
