@@ -47,6 +47,7 @@ Views that :func:`finish_views` has yet to finish come with ``changes``, float32
 each view there is, in the order of ``VIEW_NAMES``.
 """
 CHANGES = "changes"
+_ALL = slice(None)
 _GRACE_S = 30
 """How long a reading process lives on after SIGTERM, so that its parent can finish a step."""
 
@@ -259,8 +260,8 @@ def finish_views(
 class EpochSampler(Sampler[list[SampleKey]]):
     """The batches of one epoch, in an order that is a function of (seed, epoch); a last short batch is dropped."""
 
-    def __init__(self, count: int, *, batch_size: int, seed: int) -> None:
-        """Sample ``count`` photographs, from the start of epoch 0.
+    def __init__(self, count: int, *, batch_size: int, seed: int, share: slice = _ALL) -> None:
+        """Sample ``count`` photographs, from the start of epoch 0; of each batch a share of the rows.
 
         Raises:
             DataError: There are fewer photographs than one batch holds.
@@ -270,7 +271,7 @@ class EpochSampler(Sampler[list[SampleKey]]):
                 f"training needs at least one batch of {batch_size} photographs, found {count}; "
                 "lower train.batch_size or add photographs"
             )
-        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.count, self.batch_size, self.seed, self.share = count, batch_size, seed, share
         self._epoch, self._first = 0, 0
 
     def start(self, epoch: int, *, first: int = 0) -> None:
@@ -285,7 +286,7 @@ class EpochSampler(Sampler[list[SampleKey]]):
         order: list[int] = torch.randperm(self.count, generator=generator_for(self.seed, "order", epoch)).tolist()
         for batch in range(start, len(self)):
             first = batch * self.batch_size
-            yield [SampleKey(epoch, index) for index in order[first : first + self.batch_size]]
+            yield [SampleKey(epoch, index) for index in order[first : first + self.batch_size][self.share]]
 
 
 class TrainLoader:
@@ -327,7 +328,9 @@ class EvalLoader:
         yield from _checked(self._loader)
 
 
-def train_loader(views: ViewSet, *, batch_size: int, workers: int = 0, pin_memory: bool = False) -> TrainLoader:
+def train_loader(
+    views: ViewSet, *, batch_size: int, workers: int = 0, pin_memory: bool = False, share: slice = _ALL
+) -> TrainLoader:
     """Make the loader of training.
 
     Args:
@@ -335,17 +338,21 @@ def train_loader(views: ViewSet, *, batch_size: int, workers: int = 0, pin_memor
         batch_size: B.
         workers: Processes that read; 0 reads in this one. It changes no pixel.
         pin_memory: Page-locked batches, for CUDA.
+        share: Which rows of each batch to read; the others are another process's.
 
     Raises:
         DataError: There are fewer photographs than one batch holds.
     """
-    sampler = EpochSampler(len(views), batch_size=batch_size, seed=views.seed)
+    sampler = EpochSampler(len(views), batch_size=batch_size, seed=views.seed, share=share)
     return TrainLoader(_loader(views, workers=workers, pin_memory=pin_memory, batch_sampler=sampler), sampler)
 
 
-def eval_loader(samples: Samples, *, batch_size: int, workers: int = 0, pin_memory: bool = False) -> EvalLoader:
-    """Make a loader that reads every sample once, in order; arguments as in :func:`train_loader`."""
-    return EvalLoader(_loader(samples, workers=workers, pin_memory=pin_memory, batch_size=batch_size))
+def eval_loader(
+    samples: Samples, *, batch_size: int, workers: int = 0, pin_memory: bool = False, share: slice = _ALL
+) -> EvalLoader:
+    """Make a loader that reads every sample once, in order; ``share`` says which, else as :func:`train_loader`."""
+    places = range(len(samples))[share]
+    return EvalLoader(_loader(samples, workers=workers, pin_memory=pin_memory, batch_size=batch_size, sampler=places))
 
 
 class _Unreadable(NamedTuple):
