@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error says which), 130 for Ctrl-C, and 128 and the number of any other signal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    words = words[1:] if words[:1] == ["--"] else words  # torchrun hands it on, by some Pythons
     if arguments is None:
         _leave_on_signals()
     try:
