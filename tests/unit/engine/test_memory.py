@@ -131,7 +131,7 @@ def test_the_error_of_a_cpu_is_known() -> None:
 
 
 def test_less_is_remembered_for_the_backward_pass() -> None:
-    backbone = TinyBackbone().eval()
+    backbone, images = TinyBackbone().eval(), tiny_views(BATCH)["global_1"]
     remembered = []
     for parts in (0, 4):
         sizes: list[int] = []
@@ -141,6 +141,6 @@ def test_less_is_remembered_for_the_backward_pass() -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            encode_in_parts(backbone, tiny_views(BATCH)["global_1"], parts=parts)
+            encode_in_parts(backbone, images, parts=parts)
         remembered.append(sum(sizes))
-    assert remembered[1] < remembered[0] / 10
+    assert remembered[1] == images.numel() < remembered[0]
