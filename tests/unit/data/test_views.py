@@ -175,6 +175,15 @@ def test_epochs_differ_in_order_and_in_views(root: Path) -> None:
     assert not (first["global_1"][first["index"].argsort()] == back).flatten(1).all(dim=1).any()
 
 
+def test_shares_put_together_are_the_batches(root: Path) -> None:
+    whole = list(train_loader(make_views(root), batch_size=4).epoch(3, first=0))
+    shares = [slice(0, 1), slice(1, 4)]
+    loaders = [train_loader(make_views(root), batch_size=4, share=share) for share in shares]
+    assert [loader.batches_per_epoch for loader in loaders] == [len(whole)] * 2
+    parts = zip(*(loader.epoch(3) for loader in loaders), strict=True)
+    assert_equal(({name: torch.cat([part[name] for part in some]) for name in some[0]} for some in parts), whole)
+
+
 def test_an_epoch_can_be_left_at_any_batch(root: Path) -> None:
     loader = train_loader(make_views(root), batch_size=2, workers=1)
     whole = list(loader.epoch(4))
