@@ -1,4 +1,4 @@
-"""Run some stages of a run in one of several processes: ``python -m tests.distributed.stages DATA RUN CONFIG STAGE ...``.
+"""Some stages in one of several processes: ``python -m tests.distributed.stages DATA RUN CONFIG STAGE ...``.
 
 The command line takes one stage, or all.
 """

@@ -2,7 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from leadpp.io.artifacts import read_table, read_tensors
-from tests.distributed.processes import leadpp
+from tests.distributed.processes import Processes, leadpp, started
 from tools.draw_demo import CLASSES, draw_photos
 
 pytestmark = pytest.mark.slow
@@ -39,8 +41,8 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def words(ground: Path, run: Path, *, data: str = "photos") -> list[object]:
-    return ["--data", ground / data, "--run", run, "--config", ground / "settings.yaml"]
+def words(ground: Path, run: Path, *, data: Path | None = None) -> list[object]:
+    return ["--data", data or ground / "photos", "--run", run, "--config", ground / "settings.yaml"]
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +54,10 @@ def straight(ground: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def unmade(straight: Path, run: Path) -> Path:
-    """Copy a run without what localize, evaluate and report have made."""
+def unmade(straight: Path, run: Path, *, keep: Collection[str] = ()) -> Path:
+    """Copy a run without what localize, evaluate and report have made, but what is to be kept."""
     shutil.copytree(straight, run)
-    for name in _MADE:
+    for name in set(_MADE).difference(keep):
         (run / name).unlink()
     shutil.rmtree(run / "embeddings")
     return run
@@ -90,7 +92,7 @@ def test_direction_is_the_same_and_so_are_all_boxes(straight: Path, shared: tupl
     alone, same = read_tensors(straight / "indicators.safetensors", kind="indicators")
     assert facts["paths"] == same["paths"]
     torch.testing.assert_close(maps["indicators"], alone["indicators"])
-    assert "train: unchanged, skipped" in said  # which it is of the same boxes alone
+    assert "train: unchanged, skipped" in said  # as it is with the same boxes alone
 
 
 def test_features_of_every_photograph_are_in_their_rows(straight: Path, shared: tuple[Path, str]) -> None:
@@ -115,6 +117,64 @@ def test_every_figure_is_the_same(straight: Path, shared: tuple[Path, str]) -> N
     assert [row["encoder"] for row in found["rows"]] == [row["encoder"] for row in expected["rows"]]
     assert "<html" in (run / "report.html").read_text(encoding="utf-8")
     assert said.count("measuring student gap on whole") == 1
+
+
+def test_there_may_be_more_processes_than_photographs(ground: Path, straight: Path, tmp_path: Path) -> None:
+    """Without labels, so that they are embedded."""
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, path in enumerate(sorted((ground / "photos/test").rglob("*.jpg"))[:2]):
+        shutil.copy(path, flat / f"{number}.jpg")
+    runs = {count: tmp_path / str(count) for count in (1, 3)}
+    for count, run in runs.items():
+        shutil.copytree(straight / "checkpoints", run / "checkpoints")
+        shutil.copy(straight / "prototypes.safetensors", run)
+        stages = ["-m", "tests.distributed.stages", flat, run, ground / "settings.yaml", "localize", "evaluate"]
+        with started(stages, count=count) as processes:
+            assert [each.code for each in processes.wait(timeout_s=100)] == [0] * count
+    for name in ("boxes.parquet", "photographs.csv", "embeddings/teacher-embedding-crop-train.npy"):
+        expected = (runs[1] / name).read_bytes()
+        assert (runs[3] / name).read_bytes() == expected, name
+
+
+def until_half_done(processes: Processes) -> None:
+    """Wait until some features are measured, and others are not encoded."""
+    while "measuring student gap on whole" not in processes.said(0) and processes.children[0].poll() is None:
+        time.sleep(0.01)
+
+
+def nothing_half_written(run: Path) -> bool:
+    return not [*run.rglob("*.partial"), *run.glob("evaluation.json")]
+
+
+def test_a_photograph_that_the_second_cannot_read_is_one_line(ground: Path, straight: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "photos", unmade(straight, tmp_path / "run", keep=("boxes.parquet",))
+    shutil.copytree(ground / "photos", data)
+    last = max((data / "test").rglob("*.jpg"))
+    with started(["-m", "leadpp", "evaluate", *words(ground, run, data=data)], count=2) as processes:
+        until_half_done(processes)
+        last.unlink()
+        ended = processes.wait(timeout_s=60)
+    assert [each.code for each in ended] == [2, 2]
+    (line,) = [line for each in ended for line in each.err.splitlines() if "error" in line]
+    assert line.startswith("leadpp: error: (process 1 of 2) ")
+    assert last.name in line
+    assert nothing_half_written(run)
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_when_one_is_killed_the_other_ends(ground: Path, straight: Path, tmp_path: Path, killed: int) -> None:
+    run = unmade(straight, tmp_path / "run", keep=("boxes.parquet",))
+    with started(["-m", "leadpp", "evaluate", *words(ground, run)], count=2) as processes:
+        until_half_done(processes)
+        processes.kill(killed)
+        ended = processes.wait(timeout_s=60)
+    codes = [each.code for each in ended]
+    assert (codes.pop(killed), codes) == (-signal.SIGKILL, [2])
+    (line,) = [line for line in ended[1 - killed].err.splitlines() if "error" in line]
+    assert line.startswith(f"leadpp: error: (process {1 - killed} of 2) ")
+    assert "Traceback" not in ended[1 - killed].err
+    assert nothing_half_written(run)
 
 
 def figures(value: Any, name: str = "") -> Iterator[Any]:  # noqa: ANN401 - JSON of any shape
