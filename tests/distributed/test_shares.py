@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 import torch
 
+from leadpp import pipeline
 from leadpp.io.artifacts import read_table, read_tensors
 from tests.distributed.processes import Processes, leadpp, started
-from tools.draw_demo import CLASSES, draw_photos
+from tools.draw_demo import CLASSES, draw_photos, write_teacher
 
 pytestmark = pytest.mark.slow
 
 _SETTINGS = """\
 networks: world
+teacher: {model: "local-dir:ROOT/teacher"}
 input: {size: 48, workers: 0}
 localize: {size: 64, batch_size: 2}
 train: {epochs: 1, batch_size: 8, device: cpu, precision: fp32}
@@ -37,7 +39,8 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_photos(out / "more", train=1, test=0, seed=1)
     (out / "more/train/Red Disc/000.jpg").rename(out / "photos/train/Red Disc/002.jpg")
     (out / "names.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
-    (out / "settings.yaml").write_text(_SETTINGS, encoding="utf-8")
+    write_teacher(out / "teacher")
+    (out / "settings.yaml").write_text(_SETTINGS.replace("ROOT", out.as_posix()), encoding="utf-8")
     return out
 
 
@@ -47,11 +50,19 @@ def words(ground: Path, run: Path, *, data: Path | None = None) -> list[object]:
 
 @pytest.fixture(scope="module")
 def straight(ground: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole run of one process."""
+    """The whole run of one process, which is this one."""
     run: Path = tmp_path_factory.mktemp("straight") / "run"
-    (ended,) = leadpp("run", *words(ground, run), "--names", ground / "names.txt", count=1)
-    assert ended.code == 0, ended.err
+    alone(ground / "photos", run, ground, stages=pipeline.STAGES, names=ground / "names.txt")
     return run
+
+
+def alone(data: Path, run: Path, ground: Path, *, stages: Sequence[str], names: Path | None = None) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the others
+    try:
+        pipeline.run(data, run, config=ground / "settings.yaml", stages=stages, texts=pipeline.Texts(names=names))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def unmade(straight: Path, run: Path, *, keep: Collection[str] = ()) -> Path:
@@ -63,15 +74,13 @@ def unmade(straight: Path, run: Path, *, keep: Collection[str] = ()) -> Path:
     return run
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def shared(
-    request: pytest.FixtureRequest, ground: Path, straight: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, str]:
-    """What several processes make of the same run, and what was said; a third has no batch of test photographs."""
+@pytest.fixture(scope="module")
+def shared(ground: Path, straight: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """What three processes make of the same run, and what was said; the third has no batch of test photographs."""
     run = unmade(straight, tmp_path_factory.mktemp("shared") / "run")
-    ended = leadpp("run", *words(ground, run), count=request.param)
-    assert [each.code for each in ended] == [0] * request.param, ended
-    assert [each.out + each.err for each in ended[1:]] == [""] * (request.param - 1)
+    ended = leadpp("run", *words(ground, run), count=3)
+    assert [each.code for each in ended] == [0, 0, 0], ended
+    assert [each.out + each.err for each in ended[1:]] == ["", ""]
     return run, ended[0].err
 
 
@@ -125,16 +134,15 @@ def test_there_may_be_more_processes_than_photographs(ground: Path, straight: Pa
     flat.mkdir()
     for number, path in enumerate(sorted((ground / "photos/test").rglob("*.jpg"))[:2]):
         shutil.copy(path, flat / f"{number}.jpg")
-    runs = {count: tmp_path / str(count) for count in (1, 3)}
-    for count, run in runs.items():
+    for run in (tmp_path / "alone", tmp_path / "shared"):
         shutil.copytree(straight / "checkpoints", run / "checkpoints")
         shutil.copy(straight / "prototypes.safetensors", run)
-        stages = ["-m", "tests.distributed.stages", flat, run, ground / "settings.yaml", "localize", "evaluate"]
-        with started(stages, count=count) as processes:
-            assert [each.code for each in processes.wait(timeout_s=100)] == [0] * count
+    alone(flat, tmp_path / "alone", ground, stages=("localize", "evaluate"))
+    told = [flat, tmp_path / "shared", ground / "settings.yaml", "localize", "evaluate"]
+    with started(["-m", "tests.distributed.stages", *told], count=3) as processes:
+        assert [each.code for each in processes.wait()] == [0, 0, 0]
     for name in ("boxes.parquet", "photographs.csv", "embeddings/teacher-embedding-crop-train.npy"):
-        expected = (runs[1] / name).read_bytes()
-        assert (runs[3] / name).read_bytes() == expected, name
+        assert (tmp_path / "shared" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
 
 
 def until_half_done(processes: Processes) -> None:
@@ -151,10 +159,11 @@ def test_a_photograph_that_the_second_cannot_read_is_one_line(ground: Path, stra
     data, run = tmp_path / "photos", unmade(straight, tmp_path / "run", keep=("boxes.parquet",))
     shutil.copytree(ground / "photos", data)
     last = max((data / "test").rglob("*.jpg"))
-    with started(["-m", "leadpp", "evaluate", *words(ground, run, data=data)], count=2) as processes:
+    told = ["evaluate", *words(ground, run, data=data), "--evaluate.encoders", "student,frozen"]
+    with started(["-m", "leadpp", *told], count=2) as processes:
         until_half_done(processes)
         last.unlink()
-        ended = processes.wait(timeout_s=60)
+        ended = processes.wait()
     assert [each.code for each in ended] == [2, 2]
     (line,) = [line for each in ended for line in each.err.splitlines() if "error" in line]
     assert line.startswith("leadpp: error: (process 1 of 2) ")
@@ -162,18 +171,17 @@ def test_a_photograph_that_the_second_cannot_read_is_one_line(ground: Path, stra
     assert nothing_half_written(run)
 
 
-@pytest.mark.parametrize("killed", [0, 1])
-def test_when_one_is_killed_the_other_ends(ground: Path, straight: Path, tmp_path: Path, killed: int) -> None:
+def test_when_one_is_killed_the_other_ends(ground: Path, straight: Path, tmp_path: Path) -> None:
     run = unmade(straight, tmp_path / "run", keep=("boxes.parquet",))
-    with started(["-m", "leadpp", "evaluate", *words(ground, run)], count=2) as processes:
+    told = ["evaluate", *words(ground, run), "--evaluate.encoders", "student,frozen"]
+    with started(["-m", "leadpp", *told], count=2) as processes:
         until_half_done(processes)
-        processes.kill(killed)
+        processes.kill(1)
         ended = processes.wait(timeout_s=60)
-    codes = [each.code for each in ended]
-    assert (codes.pop(killed), codes) == (-signal.SIGKILL, [2])
-    (line,) = [line for line in ended[1 - killed].err.splitlines() if "error" in line]
-    assert line.startswith(f"leadpp: error: (process {1 - killed} of 2) ")
-    assert "Traceback" not in ended[1 - killed].err
+    assert [each.code for each in ended] == [2, -signal.SIGKILL]
+    (line,) = [line for line in ended[0].err.splitlines() if "error" in line]
+    assert line.startswith("leadpp: error: (process 0 of 2) ")
+    assert "Traceback" not in ended[0].err
     assert nothing_half_written(run)
 
 

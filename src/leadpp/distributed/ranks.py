@@ -72,6 +72,14 @@ class Ranks:
         batches = self.share(-(-size // batch_size))
         return slice(min(size, batches.start * batch_size), min(size, batches.stop * batch_size))
 
+    def words(self, what: str) -> str:
+        """Say what this process does of something that all do together.
+
+        >>> Ranks().words("finding objects"), Ranks(count=2).words("finding objects")
+        ('finding objects', 'finding objects, process 0 of 2')
+        """
+        return what if self.alone else f"{what}, process {self.rank} of {self.count}"
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Add up a tensor over the processes, without gradient; every process gets the same to the last bit."""
         if self.alone:

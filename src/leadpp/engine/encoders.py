@@ -136,7 +136,7 @@ def encode_photographs(
     features: dict[str, Tensor] = {}
     if count or ranks.alone:
         batches = eval_loader(samples, batch_size=batch_size, workers=workers, pin_memory=pin, share=share)
-        tracked = progress.track(batches, total=count, what=what, size=lambda batch: len(batch["index"]))
+        tracked = progress.track(batches, total=count, what=ranks.words(what), size=lambda batch: len(batch["index"]))
         try:
             features = extract(tracked, encoder.encode, count=count, device=device, first=share.start, room=room)
         except torch.OutOfMemoryError as error:

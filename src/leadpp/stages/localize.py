@@ -202,7 +202,7 @@ def _fit(work: _Work, sample: Sequence[ImageRecord], kept: KeptMaps | None) -> _
     batches = work.progress.track(
         work.reader.batches(share, size=size),
         total=math.ceil(len(share) / work.reader.batch_size(size)),
-        what="fitting the localizer",
+        what=work.ranks.words("fitting the localizer"),
         unit="batches",
     )
     work.localizer.fit((images for images, _ in batches), keep=kept.append if kept else None, ranks=work.ranks)
@@ -236,7 +236,7 @@ def _apply(
     others = work.share([record for record in records if record.path not in known], size=size)
     total = sum(math.ceil(len(some) / work.reader.batch_size(size)) for some in (again.share, others))
     indicators = chain(_remembered(work, again), computed_indicators(work.localizer, others, work.reader))
-    tracked = work.progress.track(indicators, total=total, what="finding objects", unit="batches")
+    tracked = work.progress.track(indicators, total=total, what=work.ranks.words("finding objects"), unit="batches")
     places = {record.path: place for place, record in enumerate(records)}
     wanted = set(sampled)
     boxes: dict[int, ObjectBoxes] = {}
