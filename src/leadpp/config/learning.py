@@ -134,6 +134,10 @@ class TrainConfig:
     """Negatives in each queue; 0: the largest multiple of the batch in the training set, at most 65,536."""
     key_timing: Literal["after-step", "reference"] = "after-step"
     """When object keys join their queue: after the step, or (reference) before the third term is scored."""
+    key_bn: Literal["sync", "shuffle", "local"] = "sync"
+    """Whose batch BatchNorm goes by in training where several processes train together (torchrun): that of all, as one
+    process would; or each process's own share, which for the keys is drawn anew from the whole batch (`shuffle`, as in
+    MoCo) or is the process's own too (`local`)."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward passes; `auto` is bf16 where the device has matrix units for it, else fp32."""
     compile: bool = False

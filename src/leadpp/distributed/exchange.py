@@ -47,4 +47,4 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - torch's
-        return ctx.ranks.sum(gradients[0]).chunk(ctx.ranks.count)[ctx.ranks.rank], None
+        return ctx.ranks.mine(ctx.ranks.sum(gradients[0])), None

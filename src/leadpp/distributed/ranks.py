@@ -80,6 +80,10 @@ class Ranks:
         """
         return what if self.alone else f"{what}, process {self.rank} of {self.count}"
 
+    def mine(self, everyone: Tensor) -> Tensor:
+        """Return the rows that this process gave to :meth:`gather`; (count B, ...) -> (B, ...)."""
+        return everyone.chunk(self.count)[self.rank]
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Add up a tensor over the processes, without gradient; every process gets the same to the last bit."""
         if self.alone:

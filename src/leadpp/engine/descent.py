@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from leadpp.distributed.gradients import GradientSum
+from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.plan import LoopPlan
 from leadpp.functional.schedule import late_rise, learning_rate
 from leadpp.models.backbone import parameter_stages
@@ -23,10 +25,12 @@ class Descent:
     Args:
         learner: What learns.
         plan: How fast and how carefully.
+        ranks: The processes whose losses are added up.
     """
 
-    def __init__(self, learner: Learner, plan: LoopPlan) -> None:
+    def __init__(self, learner: Learner, plan: LoopPlan, *, ranks: Ranks = ALONE) -> None:
         self._learner, self._plan = learner, plan
+        self._sum = GradientSum(ranks, list(learner.student.parameters()))
         self.optimizer = torch.optim.SGD(
             _groups(learner.student, plan),
             lr=plan.learning_rate,
@@ -55,9 +59,15 @@ class Descent:
         return rate
 
     def differentiate(self, loss: Tensor) -> Tensor:
-        """Find the gradient of the student, clip it if so planned, and return the norm that it had."""
+        """Find the gradient of the student, clip it if so planned, and return the norm that it had.
+
+        Args:
+            loss: This process's part of the sum that is minimised.
+        """
         self.optimizer.zero_grad(set_to_none=True)
+        self._sum.begin()
         torch.autograd.backward(self.scaler.scale(loss))
+        self._sum.finish()
         self.scaler.unscale_(self.optimizer)
         with_gradient = [weight for weight in self._learner.student.parameters() if weight.grad is not None]
         norm = get_total_norm([weight.grad for weight in with_gradient if weight.grad is not None])

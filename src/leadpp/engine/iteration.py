@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from leadpp.data.views import finish_views
+from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.descent import Descent
 from leadpp.engine.lessons import Lessons
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.record import Figures
-from leadpp.engine.step import Scores, StepPlan, remember, score_step
+from leadpp.engine.step import Moment, Scores, StepPlan, remember, score_step
 from leadpp.functional.objective import Objective, TermName, total
 from leadpp.models.learner import Learner
 from leadpp.models.outcome import StudentAverage
@@ -32,9 +33,9 @@ class Told:
     rate: float
     """Rate of learning of the heads."""
     embedding: Tensor
-    """Of the first view that was encoded, (B, D), on the device."""
+    """Of the first view that was encoded, those of all processes, (B, D), on the device."""
     losses: Mapping[TermName, Tensor]
-    """Of each sample, by term, (B,) each, on the device."""
+    """Of each sample of this process, by term, (B,) each, on the device."""
     samples: Tensor | None
     """Places of the photographs among those for training, (B,); None where the batch does not say."""
 
@@ -63,6 +64,7 @@ class Iteration:
         order: The order of events.
         loop: How fast and how carefully.
         lessons: Teachers and prototypes; None learns without.
+        ranks: The processes that learn together, each from its share of a batch.
 
     Attributes:
         descent: Moves the weights.
@@ -70,11 +72,19 @@ class Iteration:
     """
 
     def __init__(
-        self, learner: Learner, *, objective: Objective, order: StepPlan, loop: LoopPlan, lessons: Lessons | None
+        self,
+        learner: Learner,
+        *,
+        objective: Objective,
+        order: StepPlan,
+        loop: LoopPlan,
+        lessons: Lessons | None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._learner, self._objective, self._order, self._lessons = learner, objective, order, lessons
+        self._ranks = ranks
         self._wanted = objective.views(taught=lessons is not None)
-        self.descent = Descent(learner, loop)
+        self.descent = Descent(learner, loop, ranks=ranks)
         self.average = StudentAverage(learner.student, decay=loop.average_decay) if loop.average_decay > 0 else None
 
     def run(self, batch: Mapping[str, Tensor], *, step: int, epoch: int, steps_per_epoch: int) -> Told:
@@ -96,43 +106,47 @@ class Iteration:
             plan=self._order,
             lessons=self._lessons,
             samples=batch["index"].to(device, non_blocking=True) if "index" in batch else None,
-            epoch=epoch,
+            moment=Moment(epoch=epoch, step=step),
+            ranks=self._ranks,
         )
-        parts = self._objective.reduce(scores.terms)
+        parts = self._objective.reduce(scores.terms, shares=self._ranks.count)
         loss = total(parts)
         norm = self.descent.differentiate(loss)
         self.descent.move()
         if self.average is not None:
             self.average.update(self._learner.student)
-        remember(self._learner, scores.pending)
-        return _tell(scores, parts, loss=loss, norm=norm, rate=rate, samples=batch.get("index"))
+        remember(self._learner, scores.pending, ranks=self._ranks)
+        return _tell(scores, parts, self._ranks, loss=loss, norm=norm, rate=rate, samples=batch.get("index"))
 
 
 def _tell(
     scores: Scores,
     parts: Mapping[TermName, Tensor],
+    ranks: Ranks,
     *,
     loss: Tensor,
     norm: Tensor,
     rate: float,
     samples: Tensor | None,
 ) -> Told:
-    """Send what there is to tell on its way from the device, all at once."""
-    told: dict[str, Tensor] = {"loss": loss, **dict(parts.items()), "gradient_norm": norm}
+    """Send what there is to tell of all processes on its way from the device, all at once."""
+    told: dict[str, Tensor] = {"loss": loss, **dict(parts.items())}
     if scores.lesson is not None:
         told |= {
-            "contrast_weight": scores.terms.contrast_weight.mean(),
-            "distill_weight": scores.terms.distill_weight.mean(),
-            "teacher_entropy": scores.lesson.entropy.mean(),
+            "contrast_weight": scores.terms.contrast_weight.mean() / ranks.count,
+            "distill_weight": scores.terms.distill_weight.mean() / ranks.count,
+            "teacher_entropy": scores.lesson.entropy.mean() / ranks.count,
         }
-    values = torch.stack([value.detach().to(loss.dtype) for value in told.values()])
+    values = ranks.sum(torch.stack([value.detach().to(loss.dtype) for value in told.values()]))
+    told |= {"gradient_norm": norm}  # of the sum of gradients, the same in every process
+    values = torch.cat([values, norm.detach().to(loss.dtype)[None]])
     ready = None
     if values.is_cuda:
         stream = torch.cuda.current_stream(values.device)  # that of the current device may be another's
         values = values.to("cpu", non_blocking=True)  # to page-locked memory, so that nothing waits here
         ready = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch types it not
         ready.record(stream)
-    embedding = next(iter(scores.queries.values())).embedding.detach()
+    embedding = ranks.gather(next(iter(scores.queries.values())).embedding.detach())
     return Told(
         names=tuple(told),
         values=values,

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.neighbours import nearest
 from leadpp.errors import LeadppError
 from leadpp.functional.consensus import agree_with_neighbours, balance_offsets
@@ -135,6 +136,7 @@ def remember_answers(
     consensus: Consensus,
     temperature: float,
     draws: int = 1,
+    ranks: Ranks = ALONE,
 ) -> Lessons:
     """Ask the teachers about one fixed view of each photograph, or about the draws of a view that are replayed.
 
@@ -146,6 +148,7 @@ def remember_answers(
             several draws, which differ because their pictures do.
         temperature: Divides the cosines with the prototypes in spaces that have no temperature of their own.
         draws: K, how often each photograph is shown.
+        ranks: The processes that each show a share of ``batches``, in their order; all remember everything.
 
     Returns:
         The same lessons with what is to be remembered, on the device; it is compared on the CPU, because MPS has no
@@ -160,7 +163,11 @@ def remember_answers(
         for space, answers in zip(lessons.spaces, heard, strict=True):
             answers.append(space.teacher.encode_images(images).float().cpu())
     whose = ["the teacher"] if len(heard) == 1 else [f"teacher {number}" for number in range(1, len(heard) + 1)]
-    answers = [_checked(torch.cat(parts), whose=one) for parts, one in zip(heard, whose, strict=True)]
+    own = [
+        torch.cat([torch.empty(0, space.prototypes.shape[1]), *parts])
+        for space, parts in zip(lessons.spaces, heard, strict=True)
+    ]
+    answers = [_checked(ranks.gather_uneven(rows), whose=one) for rows, one in zip(own, whose, strict=True)]
     compare = functools.partial(_compared, consensus=consensus, temperature=temperature, draws=draws, device=device)
     return Lessons(tuple(map(compare, lessons.spaces, answers)))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.neighbours import knn_accuracy, retrieval
 from leadpp.models.student import Student
 
@@ -16,10 +17,13 @@ class NeighbourMonitor:
         views: Batches in a fixed order, each with ``image``, uint8 (B, 3, S, S); read anew at every call.
         labels: Class numbers in the order of the views, shape (N,).
         heldout: Which photographs are asked, bool (N,); the others vote. Purity is among the held-out ones.
+        ranks: The processes that each encode a share of the photographs, in their order; all get the figures.
     """
 
-    def __init__(self, views: Iterable[Mapping[str, Tensor]], *, labels: Tensor, heldout: Tensor) -> None:
-        self._views, self._labels, self._heldout = views, labels, heldout
+    def __init__(
+        self, views: Iterable[Mapping[str, Tensor]], *, labels: Tensor, heldout: Tensor, ranks: Ranks = ALONE
+    ) -> None:
+        self._views, self._labels, self._heldout, self._ranks = views, labels, heldout, ranks
 
     @torch.no_grad()
     def __call__(self, student: Student) -> dict[str, float]:
@@ -31,7 +35,9 @@ class NeighbourMonitor:
         """
         device = next(student.parameters()).device
         # Neighbours are few here, and their exact ranks need integers and float64 that MPS lacks.
-        features = torch.cat([student(batch["image"].to(device)).feature.cpu() for batch in self._views])
+        parts = [student(batch["image"].to(device)).feature.cpu() for batch in self._views]
+        empty = torch.empty(0, student.feature_dim)  # a process may have no share
+        features = self._ranks.gather_uneven(torch.cat([empty, *parts]))
         ask, labels = self._heldout, self._labels
         figures = {"knn": knn_accuracy(features[~ask], labels[~ask], features[ask], labels[ask])}
         among = retrieval(features[ask], labels[ask]).figures

@@ -32,10 +32,16 @@ class MetricsLog:
         run: The run folder; the log is ``metrics.jsonl`` in it, and TensorBoard's folder is ``tensorboard``.
         since_step: Lines up to this step stay, later ones go: they tell of work that is about to be done again.
         notify: Told once if TensorBoard's file cannot be written; the training goes on without it.
+        keeps: Whether this process is the one of several that writes.
     """
 
-    def __init__(self, run: Path, *, since_step: int = 0, notify: Callable[[str], None] | None = None) -> None:
-        self._path, self._notify = run / "metrics.jsonl", notify
+    def __init__(
+        self, run: Path, *, since_step: int = 0, notify: Callable[[str], None] | None = None, keeps: bool = True
+    ) -> None:
+        self._path, self._notify, self._keeps = run / "metrics.jsonl", notify, keeps
+        self._board: _Board | None = None
+        if not keeps:
+            return
         kept = [line for line in _lines(self._path) if since_step and _step_of(line) <= since_step]
         write_text(self._path, "".join(line + "\n" for line in kept))
         board = importlib.util.find_spec("tensorboard") is not None
@@ -47,6 +53,8 @@ class MetricsLog:
         Raises:
             ArtifactError: The line cannot be written.
         """
+        if not self._keeps:
+            return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         append_line(self._path, json.dumps({"event": event, "epoch": epoch, "step": step, **finite}))
         if self._board is not None:

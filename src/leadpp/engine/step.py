@@ -2,23 +2,36 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from leadpp.distributed.exchange import gather_over
+from leadpp.distributed.ranks import ALONE, Ranks
+from leadpp.distributed.statistics import SharedStatistics
 from leadpp.engine.lessons import Lesson, Lessons, hear
 from leadpp.functional.contrastive import info_nce
 from leadpp.functional.distillation import Distribution, adaptive_weights, kl_divergence
-from leadpp.functional.gradcam import alignment_loss, grad_cam
+from leadpp.functional.gradcam import alignment_loss, grad_cam, scale_map
 from leadpp.functional.mixture import mix
-from leadpp.functional.objective import Comparison, LossTerms, Objective, QueueName, TermName, ViewName
+from leadpp.functional.objective import (
+    VIEW_NAMES,
+    Comparison,
+    LossTerms,
+    Objective,
+    QueueName,
+    TermName,
+    ViewName,
+)
+from leadpp.functional.randomness import generator_for
 from leadpp.functional.structure import mix_neighbours, neighbour_distribution, structure_loss
 from leadpp.models.batchnorm import standing_for
 from leadpp.models.learner import Learner
-from leadpp.models.student import StudentOutput, update_key
+from leadpp.models.student import Student, StudentOutput, update_key
 
 Views = Mapping[ViewName, Tensor]
 
@@ -36,6 +49,12 @@ class StepPlan:
     key_timing: Literal["after-step", "reference"] = "after-step"
     """When keys join their queue: after the step, or as soon as they are scored, so that the object term finds its own
     positives among the negatives."""
+    key_bn: Literal["sync", "shuffle", "local"] = "sync"
+    """Whose batch BatchNorm in training goes by where several processes train together: that of all, so that they learn
+    what one process would; or, as in MoCo, each process its own share, which for the keys is drawn anew from the whole
+    batch (shuffle) or not (local)."""
+    shuffle_seed: int = 0
+    """Draws what ``shuffle`` puts together."""
     autocast_dtype: torch.dtype | None = None
     """Half precision of the encoders; losses, projector and attention head keep single precision."""
 
@@ -84,11 +103,24 @@ class Scores:
     """None where the alignment has no weight."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moment:
+    """When a step is."""
+
+    epoch: int = 0
+    """Pass over the photographs, from 0; decides which of the teachers' remembered answers is meant."""
+    step: int = 0
+    """How many steps there were before."""
+
+
 class _Encoders:
     """Encodes the views of one step as the plan says; by default none of them twice."""
 
-    def __init__(self, learner: Learner, views: Views, plan: StepPlan, objective: Objective) -> None:
+    def __init__(
+        self, learner: Learner, views: Views, plan: StepPlan, objective: Objective, *, moment: Moment, ranks: Ranks
+    ) -> None:
         self._learner, self._views, self._plan = learner, views, plan
+        self._moment, self._ranks = moment, ranks
         compared = objective.comparisons() if plan.forwards == "once" else ()
         self._passes = Counter(one.query for one in compared) + Counter(one.key for one in compared)
         self.queries: dict[ViewName, StudentOutput] = {}
@@ -97,7 +129,8 @@ class _Encoders:
     def query(self, view: ViewName) -> StudentOutput:
         """Encode a view with gradients, for a contrastive term."""
         if view not in self.queries or self._plan.forwards == "reference":
-            with self._autocast(), self._counted(view, self._learner.student.backbone):
+            backbone = self._learner.student.backbone
+            with self._autocast(), self._counted(view, backbone), self.statistics(backbone):
                 self.queries[view] = self._learner.student(self._views[view])
         return self.queries[view]
 
@@ -110,9 +143,25 @@ class _Encoders:
         if view not in self._keys or self._plan.forwards == "reference":
             if self._plan.key_update == "forward":
                 update_key(self._learner.student, self._learner.key, momentum=self._plan.key_momentum)
-            with self._autocast(), self._counted(view, self._learner.key.backbone):
-                self._keys[view] = self._learner.key(self._views[view])
+            backbone = self._learner.key.backbone
+            with self._autocast(), self._counted(view, backbone), self.statistics(backbone):
+                shuffles = self._plan.key_bn == "shuffle" and not self._ranks.alone
+                self._keys[view] = self._shuffled_key(view) if shuffles else self._learner.key(self._views[view])
         return self._keys[view]
+
+    def _shuffled_key(self, view: ViewName) -> Tensor:
+        """Encode rows drawn from the batch of all processes, and give each process the keys of its own back."""
+        everyone = self._ranks.gather(self._views[view])
+        generator = generator_for(self._plan.shuffle_seed, "shuffle", self._moment.step, VIEW_NAMES.index(view))
+        order = torch.randperm(len(everyone), generator=generator).to(everyone.device)
+        keys = self._ranks.gather(self._learner.key(self._ranks.mine(everyone[order])))
+        return self._ranks.mine(keys[order.argsort()])
+
+    def statistics(self, network: nn.Module) -> AbstractContextManager[object]:
+        """Have BatchNorm go by the batch that the plan says, as far as it goes by any."""
+        learns = any(isinstance(part, _BatchNorm) and part.training for part in network.modules())
+        shared = learns and self._plan.key_bn == "sync" and not self._ranks.alone
+        return SharedStatistics(self._ranks) if shared else nullcontext()
 
     def first_feature(self, view: ViewName) -> Tensor:
         """Encode a view as the backbone did before training, (B, F)."""
@@ -120,11 +169,11 @@ class _Encoders:
             feature: Tensor = self._learner.first(self._views[view])
         return feature
 
-    def teach(self, lessons: Lessons, objective: Objective, *, samples: Tensor | None, epoch: int) -> Lesson:
+    def teach(self, lessons: Lessons, objective: Objective, *, samples: Tensor | None) -> Lesson:
         """Ask the teachers what they make of their view, or recall what they made of the photographs."""
         embeddings = []
         for space in lessons.spaces:
-            embedding = space.recall(samples, epoch=epoch)
+            embedding = space.recall(samples, epoch=self._moment.epoch)
             if embedding is None:
                 with torch.no_grad(), self._autocast():
                     embedding = space.teacher.encode_images(self._views[objective.teacher_view()])
@@ -148,9 +197,10 @@ def score_step(
     plan: StepPlan,
     lessons: Lessons | None = None,
     samples: Tensor | None = None,
-    epoch: int = 0,
+    moment: Moment | None = None,
+    ranks: Ranks = ALONE,
 ) -> Scores:
-    """Score one batch by every term that has weight.
+    """Score one batch, or a process's share of it, by every term that has weight.
 
     What changes: the key encoder moves, and BatchNorm statistics with every forward. Queues change here only with the
     reference's key timing; otherwise :func:`remember` pushes ``pending`` once the step is done.
@@ -163,15 +213,16 @@ def score_step(
         lessons: Teachers and prototypes; without them w_c is 1 and nothing is distilled.
         samples: Places of the photographs among those for training, (B,); needed where the teachers' answers are
             remembered.
-        epoch: Pass over the photographs, from 0; decides which of the remembered answers is meant.
+        moment: When the step is; the very first when left out.
+        ranks: The processes that share the batch, each as many rows, in their order.
 
     Raises:
         ValueError: The teachers' answers are remembered, and there are no samples.
     """
-    encode = _Encoders(learner, views, plan, objective)
+    encode = _Encoders(learner, views, plan, objective, moment=moment or Moment(), ranks=ranks)
     if plan.key_update == "step":
         update_key(learner.student, learner.key, momentum=plan.key_momentum)
-    pairs, pending = _contrast(learner, encode, objective, plan)
+    pairs, pending = _contrast(learner, encode, objective, plan, ranks=ranks)
     losses: dict[TermName, Tensor] = {
         term: info_nce(pair.query.embedding, pair.key, pair.negatives, temperature=objective.contrastive_temperature)
         for term, pair in pairs.items()
@@ -181,7 +232,7 @@ def score_step(
     answers: tuple[Distribution, ...] = ()
     contrast_weight = distill_weight = torch.ones(len(next(iter(views.values()))), device=learner.device)
     if lessons is not None and objective.asks_teacher():
-        lesson = encode.teach(lessons, objective, samples=samples, epoch=epoch)
+        lesson = encode.teach(lessons, objective, samples=samples)
         contrast_weight, distill_weight = adaptive_weights(
             lesson.entropy, contrast=objective.contrast_weighting, distill=objective.distill_weighting
         )
@@ -191,12 +242,13 @@ def score_step(
     alignment = None
     if objective.uses("alignment"):
         view = pairs["object_object"].query
-        evidence = objective.alpha * (contrast_weight * losses["object_object"]).mean()
-        alignment = _align(learner, view, evidence)
+        evidence = objective.alpha * (contrast_weight * losses["object_object"]).mean() / ranks.count
+        with encode.statistics(learner.student.attention):
+            alignment = _align(learner, view, evidence, ranks=ranks)
         losses["alignment"] = alignment_loss(alignment.cam, alignment.attention, form=objective.alignment_form)
 
     if objective.uses("structure"):
-        losses["structure"] = _compare_structure(encode, objective, lesson=lesson, trust=distill_weight)
+        losses["structure"] = _compare_structure(encode, objective, lesson=lesson, trust=distill_weight, ranks=ranks)
 
     return Scores(
         terms=LossTerms(
@@ -214,20 +266,23 @@ def score_step(
     )
 
 
-def remember(learner: Learner, keys: Mapping[QueueName, Tensor], *, in_place: bool = True) -> None:
-    """Push the keys of a step to their queues, so that later steps have them as negatives.
+def remember(
+    learner: Learner, keys: Mapping[QueueName, Tensor], *, in_place: bool = True, ranks: Ranks = ALONE
+) -> None:
+    """Push the keys of a step, those of all processes, to their queues, so that later steps have them as negatives.
 
     Args:
         learner: Its queues change.
         keys: New keys by queue.
         in_place: Whether nothing that was scored against the queues is to be differentiated any more.
+        ranks: The processes; each has a queue of its own, and all queues are the same.
     """
     for name, key in keys.items():
-        learner.queue(name).push(key, in_place=in_place)
+        learner.queue(name).push(ranks.gather(key), in_place=in_place)
 
 
 def _contrast(
-    learner: Learner, encode: _Encoders, objective: Objective, plan: StepPlan
+    learner: Learner, encode: _Encoders, objective: Objective, plan: StepPlan, *, ranks: Ranks
 ) -> tuple[dict[TermName, Pair], dict[QueueName, Tensor]]:
     """Encode what the contrastive terms compare, in the reference's order; return also the keys yet to be pushed."""
     pairs: dict[TermName, Pair] = {}
@@ -243,7 +298,7 @@ def _contrast(
             compare(one)
     pushed: set[QueueName] = set()
     if plan.key_timing == "reference":
-        remember(learner, keys, in_place=False)
+        remember(learner, keys, in_place=False, ranks=ranks)
         pushed = set(keys)
     for one in objective.comparisons():
         if one.term == "object_object":
@@ -269,22 +324,26 @@ def _distil(
     return tuple(answers[objective.teacher_view()]), torch.stack(divergences).mean(dim=0)
 
 
-def _compare_structure(encode: _Encoders, objective: Objective, *, lesson: Lesson | None, trust: Tensor) -> Tensor:
-    """Average over the encoded views how far each neighbourhood is from what it should be, (B,)."""
+def _compare_structure(
+    encode: _Encoders, objective: Objective, *, lesson: Lesson | None, trust: Tensor, ranks: Ranks
+) -> Tensor:
+    """Average over the encoded views how far each neighbourhood in the batch is from what it should be, (B,)."""
     temperature = objective.structure_temperature
-    share = objective.structure_teacher * trust
+    share = objective.structure_teacher * ranks.gather(trust)
     kept = []
     for view, seen in encode.queries.items():
         with torch.no_grad():
-            target = neighbour_distribution(encode.first_feature(view), temperature=temperature)
+            target = neighbour_distribution(ranks.gather(encode.first_feature(view)), temperature=temperature)
             if lesson is not None and objective.structure_teacher > 0 and view == objective.teacher_view():
-                taught = [neighbour_distribution(one, temperature=temperature) for one in lesson.embeddings]
-                target = mix_neighbours(target, mix(taught, lesson.hearing), share=share)
-        kept.append(structure_loss(seen.feature, target, temperature=temperature))
+                everyone = [ranks.gather(one) for one in lesson.embeddings]
+                taught = [neighbour_distribution(one, temperature=temperature) for one in everyone]
+                target = mix_neighbours(target, mix(taught, ranks.gather(lesson.hearing.T).T), share=share)
+        losses = structure_loss(gather_over(ranks, seen.feature), target, temperature=temperature)
+        kept.append(ranks.mine(losses))
     return torch.stack(kept).mean(dim=0)
 
 
-def _align(learner: Learner, seen: StudentOutput, evidence: Tensor) -> Alignment:
+def _align(learner: Learner, seen: StudentOutput, evidence: Tensor, *, ranks: Ranks) -> Alignment:
     """Ask where the object term looks and where the attention head does.
 
     The term sees the map through its average alone, so that its gradient is the same at every position.
@@ -294,5 +353,12 @@ def _align(learner: Learner, seen: StudentOutput, evidence: Tensor) -> Alignment
     return Alignment(
         gradient=(gradient / (height * width))[:, :, None, None].expand_as(seen.feature_map),
         cam=grad_cam(seen.feature_map, gradient),
-        attention=learner.student.attention_map(seen.feature_map),
+        attention=_attend(learner.student, seen.feature_map, ranks),
     )
+
+
+def _attend(student: Student, feature_map: Tensor, ranks: Ranks) -> Tensor:
+    """Return the attention map; where it is scaled by the extremes of a batch, by those of all processes' rows."""
+    if student.attention_scaling == "image":
+        return student.attention_map(feature_map)
+    return ranks.mine(scale_map(gather_over(ranks, student.attention(feature_map)), over="batch"))

@@ -21,12 +21,23 @@ class StopRequest:
     Attributes:
         signal: The first signal that came; None so far.
         urgent: Whether Ctrl-C came after it, so that nothing more is to be waited for.
+
+    Args:
+        shared: Whether other processes take part: then a signal breaks nothing off until :meth:`agree` has been told
+            what all of them heard, so that all end at the same place.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = False) -> None:
         self.signal: signal.Signals | None = None
         self.urgent = False
+        self._shared, self._agreed = shared, not shared
         self._at_once = False
+
+    def agree(self, number: int) -> None:
+        """Take in the signal that any of the processes heard; 0 if none did."""
+        if number:
+            self.signal = self.signal or signal.Signals(number)
+            self._agreed = True
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -58,7 +69,7 @@ class StopRequest:
         """
         self._at_once = True
         try:
-            if self.signal is not None:
+            if self.signal is not None and self._agreed:
                 raise Stopped
             yield
         finally:
@@ -83,7 +94,7 @@ class StopRequest:
                 raise KeyboardInterrupt
             return
         self.signal = number
-        if self._at_once:
+        if self._at_once and not self._shared:
             raise Stopped
         if number == signal.SIGINT and sys.stderr is not None and sys.stderr.isatty():
             os.write(sys.stderr.fileno(), _ANSWER)  # print() may be in the middle of a line

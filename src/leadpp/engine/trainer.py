@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_args
 
+import torch
 from torch import Tensor, nn
 
+from leadpp.distributed.ranks import ALONE, Ranks
+from leadpp.engine.identity import first_difference, identity
 from leadpp.engine.iteration import Iteration, Told
 from leadpp.engine.lessons import Lessons
 from leadpp.engine.plan import LoopPlan
@@ -21,45 +24,12 @@ from leadpp.engine.stopping import Stopped, StopRequest
 from leadpp.engine.waiting import MUCH, Reading, WaitMeter, advise
 from leadpp.errors import CheckpointError, LeadppError
 from leadpp.functional.objective import Objective, TermName
-from leadpp.io.checkpoint import Checkpoint, gather_state
+from leadpp.io.checkpoint import Checkpoint, gather_state, read_checkpoint
 from leadpp.io.ledger import Keeping, checkpoint_path, newest_checkpoint, read_newest_whole
 from leadpp.models.learner import Learner
 from leadpp.models.outcome import blend_state, blend_student
 from leadpp.models.student import Student
 
-_IDENTITY = frozenset(
-    {"backbone", "embedding_dim", "further_dims", "attention_channels", "attention_scaling", "batchnorm"}
-    | {"input_size", "augment", "batch_size", "seed", "fingerprint", "object_boxes", "prototypes"}
-    | {"teacher", "teacher_view", "teacher_normalization"}
-)
-"""What must be the same for a training to go on, besides the objective; the rate and the number of epochs, for
-instance, may change."""
-_GROUPING = ("backbone_rate", "layer_decay", "head_warmup_epochs", "anchor", "average_decay", "blend")
-"""Settings of the loop that decide which weights share a group of the optimizer, and what a checkpoint holds."""
-_SINCE: dict[str, Any] = {
-    "augment": {},
-    "further_dims": [],
-    "teacher_view": "augmented",
-    "loss.structure": 0.0,
-    "loss.structure_teacher": 0.0,
-    "train.backbone_rate": 1.0,
-    "train.layer_decay": 1.0,
-    "train.head_warmup_epochs": 0.0,
-    "train.anchor": 0.0,
-    "train.average_decay": 0.0,
-    "train.blend": 1.0,
-}
-"""What younger settings were, in effect, in checkpoints that do not tell of them."""
-_UNTOLD = frozenset({"object_boxes", "teacher_normalization", "train.forwards", "train.key_update", "train.key_timing"})
-"""What is taken to be the same where an older checkpoint does not tell of it."""
-_SPELT = {
-    "teacher_view": "teacher.view",
-    "teacher_normalization": "teacher.normalization",
-    "object_boxes": "crop boxes of digest",
-    "input_size": "input.size",
-    "batch_size": "train.batch_size",
-}
-"""Settings whose names in checkpoints are not those that the user knows."""
 _TERMS: tuple[TermName, ...] = get_args(TermName)
 _NAMED = 5
 """How many photographs a message names."""
@@ -99,6 +69,7 @@ class Trainer:
         monitor: Measures the student between epochs, in evaluation mode.
         reading: How photographs reach the device, for advice when training waits for them; None gives none.
         photographs: Names of the photographs by their places, for messages.
+        ranks: The processes that train together, each on its share of every batch; the first one writes.
     """
 
     def __init__(
@@ -115,18 +86,20 @@ class Trainer:
         monitor: Monitor | None = None,
         reading: Reading | None = None,
         photographs: Sequence[str] = (),
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.learner = learner
+        self.learner, self._ranks = learner, ranks
         self._objective, self._order, self._loop = objective, order, loop
         self._run, self._folder, self._metadata = run, run / "checkpoints", dict(metadata)
         self._progress, self._monitor, self._reading = progress, monitor, reading
         self._photographs = photographs
-        self._iteration = Iteration(learner, objective=objective, order=order, loop=loop, lessons=lessons)
+        self._iteration = Iteration(learner, objective=objective, order=order, loop=loop, lessons=lessons, ranks=ranks)
         self._descent, self._average = self._iteration.descent, self._iteration.average
         self._state = _State()
+        self._identity = identity(self._metadata, objective=objective, order=order, loop=loop)
         self._meter, self._waiting = EpochMeter(), WaitMeter(learner.device)
         self._untold: Told | None = None
-        self._stop = StopRequest()
+        self._stop = StopRequest(shared=not ranks.alone)
         self._rhythm, self._writer = Rhythm(loop), CheckpointWriter(self._folder, fixed=("first.",))
         self._saved_step = 0
         self._keep_older = False  # checkpoints of an earlier training give way to the first of this one
@@ -142,7 +115,7 @@ class Trainer:
             OtherTrainingError: It is of another training: another network, objective, teacher, seed, batch, data set
                 or queue size, for instance.
         """
-        checkpoint = read_newest_whole(self._folder, notify=self._progress.note)
+        checkpoint = self._newest()
         if checkpoint is None:
             return 0
         if "imported" in checkpoint.metadata:
@@ -150,18 +123,27 @@ class Trainer:
                 f"{checkpoint.path}: it was imported without the state of a training, so none can go on from it; begin "
                 "one in another run folder, with student.backbone local-dir: and the folder backbone beside checkpoints"
             )
-        for name, expected in self._identity().items():
-            if name in _UNTOLD and name not in checkpoint.metadata:
-                continue
-            found = checkpoint.metadata.get(name, _SINCE.get(name))
-            if found != expected:
-                raise OtherTrainingError(
-                    f"{checkpoint.path}: it was trained with {_SPELT.get(name, name)} {found!r}, this training has "
-                    f"{expected!r}; give it the same, or train from the start (without --resume)"
-                )
+        if difference := first_difference(self._identity, checkpoint.metadata):
+            raise OtherTrainingError(
+                f"{checkpoint.path}: it was trained with {difference}; give it the same, or train from the start "
+                "(without --resume)"
+            )
         self._load(checkpoint)
         self._keep_older = True
         return self._state.epoch
+
+    def _newest(self) -> Checkpoint | None:
+        """Read the checkpoint to go on from; the first process finds out which that is."""
+        found: list[Checkpoint] = []
+
+        def find() -> str:
+            found.extend(filter(None, [read_newest_whole(self._folder, notify=self._progress.note)]))
+            return str(found[0].path) if found else ""
+
+        path = self._ranks.first(find)
+        if not path:
+            return None
+        return found[0] if found else read_checkpoint(Path(path))
 
     @property
     def step(self) -> int:
@@ -189,7 +171,8 @@ class Trainer:
             KeyboardInterrupt: Ctrl-C came; if it came twice, nothing was saved.
             SystemExit: Another signal came; the code is 128 and its number.
         """
-        log = MetricsLog(self._run, since_step=self._state.step, notify=self._progress.note)
+        log = MetricsLog(self._run, since_step=self._state.step, notify=self._progress.note, keeps=self._ranks.leads)
+        self._ranks.copy_first(list(gather_state(self._modules(), self._descent.optimizer, {})[0].values()))
         with self._stop.listening():
             try:
                 return self._fit(batches, log)
@@ -206,7 +189,7 @@ class Trainer:
             self._stream(batches),
             total=self._batches_left(per_epoch) * self._loop.batch_size,
             what="training",
-            size=_rows,
+            size=self._rows,
             describe=self._describe,
         ):
             told = self._iteration.run(views, step=self._state.step, epoch=self._state.epoch, steps_per_epoch=per_epoch)
@@ -215,11 +198,15 @@ class Trainer:
             self._untold = told
             self._state.step += 1
             self._state.batch += 1
-            images += _rows(views)
-            self._end_step(log, epoch_ends=self._state.batch == per_epoch, first=images == _rows(views))
+            images += self._rows(views)
+            self._end_step(log, epoch_ends=self._state.batch == per_epoch, first=images == self._rows(views))
         self._writer.settle()
         with self._stop.interruptible():  # a signal may have come when there was no step left
             return self._results(images=images, seconds=time.perf_counter() - started)
+
+    def _rows(self, views: Mapping[str, Tensor]) -> int:
+        """Return how many photographs there are in the whole of a batch."""
+        return len(next(iter(views.values()))) * self._ranks.count
 
     def _batches_left(self, per_epoch: int) -> int:
         epochs = self._loop.epochs - self._state.epoch
@@ -239,17 +226,20 @@ class Trainer:
                 yield batch
 
     def _end_step(self, log: MetricsLog, *, epoch_ends: bool, first: bool) -> None:
+        due = self._rhythm.due(step=self._state.step, epoch=self._state.epoch, epoch_ends=False)
+        saves = due and not self._writer.busy and self._ranks.leads  # or at a later step
+        signal, saving = self._ranks.largest(self._stop.signal or 0, int(saves and not epoch_ends))
+        self._stop.agree(signal)
         if epoch_ends:
             self._tell(log)
             self._close_epoch(log)
             self._finish_epoch(log)
             return
         self._writer.check()
-        due = self._rhythm.due(step=self._state.step, epoch=self._state.epoch, epoch_ends=False)
-        if due and not self._writer.busy:  # or at a later step
+        if saving:
             self._tell(log)
             self._save()
-        elif first:
+        elif first and self._ranks.leads:
             self._writer.prepare(self._contents()[0])
 
     def _tell(self, log: MetricsLog) -> None:
@@ -273,11 +263,18 @@ class Trainer:
         watched = set(figures) - ({"gradient_norm"} if self._descent.scaler.is_enabled() else set())
         odd = sorted(name for name in watched if not math.isfinite(figures[name]))
         if odd:
+            named = self._name_photographs(self._odd_samples(told))
             raise LeadppError(
                 f"epoch {self._state.epoch + 1}, step {step}: {', '.join(odd)} became NaN or infinite"
-                f"{self._name_photographs(told.odd_samples())}; lower train.learning_rate or set train.clip_norm (5, "
+                f"{named}; lower train.learning_rate or set train.clip_norm (5, "
                 "say), and train again or --resume from the last checkpoint, which stays as it was"
             )
+
+    def _odd_samples(self, told: Told) -> list[int]:
+        """Return the places of the photographs, in any process's share, that have a loss which is not finite."""
+        places = torch.tensor(told.odd_samples(), dtype=torch.int64)
+        odd: list[int] = self._ranks.gather_uneven(places).tolist()
+        return odd
 
     def _name_photographs(self, places: Sequence[int]) -> str:
         named = [self._photographs[place] for place in places if place < len(self._photographs)]
@@ -300,6 +297,8 @@ class Trainer:
         measured: Figures = {}
         if self._monitor is not None and loop.monitor_every and (state.epoch % loop.monitor_every == 0 or last):
             self.learner.eval()
+            if self._order.key_bn != "sync":  # each process has statistics of its own; those of the first count
+                self._ranks.copy_first([*self.learner.buffers(), *(self._average.buffers() if self._average else ())])
             with self._stop.interruptible():
                 measured = dict(self._monitor(self._result()))
             state.monitor = measured
@@ -336,6 +335,7 @@ class Trainer:
         if state.step and state.step != self._saved_step:
             self._save(counts=False)
         self._writer.settle()
+        self._ranks.wait()  # a launcher that sees one process end kills the others
         where = f"epoch {state.epoch + 1}, step {state.step}" if self.amid_epoch else f"epoch {state.epoch}"
         saved = (
             f"training is saved up to {where}, --resume goes on from there" if state.step else "nothing was learnt yet"
@@ -352,21 +352,24 @@ class Trainer:
         """
         state, loop = self._state, self._loop
         state.saved += counts
+        alone, self._keep_older = not self._keep_older, True
+        self._rhythm.saved()
+        self._saved_step = state.step
+        if not self._ranks.leads:
+            return
         path = checkpoint_path(self._folder, epoch=state.epoch, step=state.step if self.amid_epoch else None)
         keeping = Keeping(
             newest=loop.checkpoint_keep,
             for_good=counts and loop.checkpoint_keep_every > 0 and state.saved % loop.checkpoint_keep_every == 0,
             best=best,
-            alone=not self._keep_older,
+            alone=alone,
         )
         tensors, metadata = self._contents()
         self._writer.save(path, tensors, metadata, keeping=keeping, finish=None if self._gives_itself() else self._give)
-        self._rhythm.saved()
-        self._keep_older, self._saved_step = True, state.step
 
     def _contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everything that a checkpoint holds, but what is computed from it."""
-        metadata = self._metadata | self._identity()
+        metadata = self._metadata | self._identity
         metadata |= {
             "epoch": self._state.epoch,
             "step": self._state.step,
@@ -398,15 +401,6 @@ class Trainer:
         if self.amid_epoch:
             embeddings = checkpoint.sections["meter"]["embeddings"].to(self.learner.device)
             self._meter.load(checkpoint.metadata["meter"], embeddings)
-
-    def _identity(self) -> dict[str, Any]:
-        objective = {f"loss.{name}": value for name, value in dataclasses.asdict(self._objective).items()}
-        if not self._objective.uses("structure"):
-            del objective["loss.structure_temperature"], objective["loss.structure_teacher"]
-        settings = {f"train.{name}": getattr(self._loop, name) for name in _GROUPING}
-        settings |= {f"train.{name}": getattr(self._order, name) for name in ("forwards", "key_update", "key_timing")}
-        known = {name: value for name, value in sorted(self._metadata.items()) if name in _IDENTITY}
-        return known | objective | settings
 
     def _modules(self) -> dict[str, nn.Module]:
         learner = self.learner
@@ -479,7 +473,3 @@ class _State:
     """Best value so far of the figure that is watched."""
     terms: Figures = field(default_factory=dict)
     monitor: Figures = field(default_factory=dict)
-
-
-def _rows(views: Mapping[str, Tensor]) -> int:
-    return len(next(iter(views.values())))

@@ -134,8 +134,12 @@ class Objective:
                 needed |= set(self.pupil_views())
         return tuple(view for view in VIEW_NAMES if view in needed)
 
-    def reduce(self, terms: "LossTerms") -> dict[TermName, Tensor]:
+    def reduce(self, terms: "LossTerms", *, shares: int = 1) -> dict[TermName, Tensor]:
         """Weigh and reduce each term that was computed; the total of the objective is the sum of the parts.
+
+        Args:
+            terms: The losses of a batch, or of one of several shares of it of the same size.
+            shares: How many shares there are: the parts of a whole batch are the sums of those of its shares.
 
         Returns:
             One scalar for each term with weight, in a fixed order.
@@ -145,24 +149,24 @@ class Objective:
         for name in contrastive:
             if name in terms.losses and self.uses(name):
                 weighted = (terms.contrast_weight * terms.losses[name]).mean()
-                parts[name] = self.alpha * getattr(self, name) * weighted
+                parts[name] = self.alpha * getattr(self, name) * weighted / shares
         if "distillation" in terms.losses and self.uses("distillation"):
-            parts["distillation"] = self._reduce_distillation(terms)
+            parts["distillation"] = self._reduce_distillation(terms, shares)
         if "alignment" in terms.losses and self.uses("alignment"):
-            parts["alignment"] = self._reduce_alignment(terms.losses["alignment"])
+            parts["alignment"] = self._reduce_alignment(terms.losses["alignment"], shares)
         if "structure" in terms.losses and self.uses("structure"):
-            parts["structure"] = self.structure * terms.losses["structure"].mean()
+            parts["structure"] = self.structure * terms.losses["structure"].mean() / shares
         return parts
 
-    def _reduce_distillation(self, terms: "LossTerms") -> Tensor:
+    def _reduce_distillation(self, terms: "LossTerms", shares: int) -> Tensor:
         weighted = terms.distill_weight * terms.losses["distillation"]
         if self.reduction == "mean":
-            return self.distillation * weighted.mean()
+            return self.distillation * weighted.mean() / shares
         return self.reference_beta / terms.classes * weighted.sum() / self.reference_world_size
 
-    def _reduce_alignment(self, loss: Tensor) -> Tensor:
+    def _reduce_alignment(self, loss: Tensor, shares: int) -> Tensor:
         if self.reduction == "mean":
-            return self.alignment * loss.mean()
+            return self.alignment * loss.mean() / shares
         return self.reference_alignment * self.alpha * loss.sum() / self.reference_world_size
 
 

@@ -83,7 +83,7 @@ class Student(nn.Module):
     ) -> None:
         super().__init__()
         feature_dim = int(backbone.feature_dim)  # type: ignore[arg-type]  # a plain attribute, whatever nn.Module says
-        self.backbone = backbone
+        self.backbone, self.feature_dim = backbone, feature_dim
         self.embedding_dim, self.further_dims = embedding_dim, tuple(further_dims)
         self.projector = _projector(feature_dim, embedding_dim, generator)
         self.attention = AttentionHead(feature_dim, attention_channels, generator=generator)

@@ -84,6 +84,7 @@ def train(
     """
     progress = progress or SilentProgress()
     device = pick_device(config.train.device)
+    _check_shares(config, ranks)
     objective = _objective(config.loss)
     taught = _spaces(run, config, objective, progress)
     views = objective.views(taught=bool(taught))
@@ -97,24 +98,25 @@ def train(
     loader = train_loader(
         samples,
         batch_size=config.train.batch_size,
-        workers=worker_count(config.input.workers),
+        workers=worker_count(config.input.workers, processes=ranks.local_count),
         pin_memory=device.type == "cuda",
+        share=ranks.share(config.train.batch_size),
     )
     lessons = None
     if taught:
         lessons = _lessons(taught, config, device, progress)
         if config.teacher.view != "augmented":
             asked = _asked_views(samples, objective, index=index, run=run, config=config)
-            lessons = _remember(lessons, asked, config=config, device=device, progress=progress)
+            lessons = _remember(lessons, asked, config=config, device=device, progress=progress, ranks=ranks)
     learner = _learner(config, objective, taught, photographs=len(records)).to(device)
-    monitor: Monitor | None = _monitor(records, index=index, config=config, device=device)
+    monitor: Monitor | None = _monitor(records, index=index, config=config, device=device, ranks=ranks)
     if config.checkpoint.best and monitor is None:
         raise ConfigError(
             f"checkpoint.best is {config.checkpoint.best}, but nothing is measured in training: that needs labels and "
             "train.monitor_every of at least 1; leave checkpoint.best empty"
         )
     if config.train.compile:
-        progress.note(_compile(learner, lessons, config, device))
+        progress.note(_compile(learner, lessons, config, device, ranks=ranks))
         monitor = None if monitor is None else eagerly(monitor)
     trainer = Trainer(
         learner,
@@ -128,6 +130,7 @@ def train(
         monitor=monitor,
         reading=_reading(config.input, device),
         photographs=[record.path for record in records],
+        ranks=ranks,
     )
     if resume:
         _go_on(trainer, epochs=config.train.epochs, anew_if_other=resume == "if-same", progress=progress)
@@ -138,6 +141,31 @@ def train(
             f"{device} has too little memory for a batch of {config.train.batch_size}; lower train.batch_size or "
             "input.size, or set train.precision bf16"
         ) from error
+
+
+def _check_shares(config: Config, ranks: Ranks) -> None:
+    """Refuse a batch that cannot be divided, and what cannot be done together.
+
+    Raises:
+        ConfigError: It is so.
+    """
+    batch = config.train.batch_size
+    if batch % ranks.count:
+        near = [size for size in (batch // ranks.count * ranks.count, -(-batch // ranks.count) * ranks.count) if size]
+        raise ConfigError(
+            f"train.batch_size is {batch}, which {ranks.count} processes cannot divide evenly; set it to "
+            f"{' or '.join(map(str, near))}: it is the batch of all processes together"
+        )
+    if (
+        config.train.compile
+        and not ranks.alone
+        and config.student.batchnorm == "train"
+        and config.train.key_bn == "sync"
+    ):
+        raise ConfigError(
+            "a compiled network cannot ask other processes for BatchNorm's statistics; set train.compile to no, "
+            "train.key_bn to shuffle or local, or student.batchnorm to eval"
+        )
 
 
 def _objective(loss: LossConfig) -> Objective:
@@ -151,6 +179,8 @@ def _order(config: Config, device: torch.device) -> StepPlan:
         key_update=train.key_update,
         key_momentum=train.key_momentum,
         key_timing=train.key_timing,
+        key_bn=train.key_bn,
+        shuffle_seed=config.seed,
         autocast_dtype=_AUTOCAST[pick_precision(train.precision, device)],
     )
 
@@ -263,15 +293,27 @@ def _asked_views(
 
 
 def _remember(
-    lessons: Lessons, samples: EvalSet | ReplayedSet, *, config: Config, device: torch.device, progress: Progress
+    lessons: Lessons,
+    samples: EvalSet | ReplayedSet,
+    *,
+    config: Config,
+    device: torch.device,
+    progress: Progress,
+    ranks: Ranks,
 ) -> Lessons:
     alone, draws = Consensus(), config.teacher.draws
-    loader = eval_loader(samples, batch_size=config.evaluate.batch_size, workers=worker_count(config.input.workers))
+    share = ranks.share(len(samples))
+    loader = eval_loader(
+        samples,
+        batch_size=config.evaluate.batch_size,
+        workers=worker_count(config.input.workers, processes=ranks.local_count),
+        share=share,
+    )
     return remember_answers(
         lessons,
         progress.track(
             loader,
-            total=len(samples),
+            total=share.stop - share.start,
             what="ask the teacher" if len(lessons.spaces) == 1 else "ask the teachers",
             size=lambda batch: len(batch["index"]),
         ),
@@ -279,6 +321,7 @@ def _remember(
         consensus=alone if draws else Consensus(neighbours=config.teacher.neighbours, balance=config.teacher.balance),
         temperature=config.loss.distillation_temperature,
         draws=draws or 1,
+        ranks=ranks,
     )
 
 
@@ -346,8 +389,8 @@ def _view_set(
     return samples
 
 
-def _compile(learner: Learner, lessons: Lessons | None, config: Config, device: torch.device) -> str:
-    shape = (config.train.batch_size, 3, config.input.size, config.input.size)
+def _compile(learner: Learner, lessons: Lessons | None, config: Config, device: torch.device, *, ranks: Ranks) -> str:
+    shape = (config.train.batch_size // ranks.count, 3, config.input.size, config.input.size)
     return compile_networks(
         learner.train(),
         lessons,
@@ -367,7 +410,7 @@ def _reading(settings: InputConfig, device: torch.device) -> Reading:
 
 
 def _monitor(
-    records: tuple[ImageRecord, ...], *, index: ImageIndex, config: Config, device: torch.device
+    records: tuple[ImageRecord, ...], *, index: ImageIndex, config: Config, device: torch.device, ranks: Ranks
 ) -> NeighbourMonitor | None:
     """Set up the measuring between epochs: a fifth of the labelled training photographs ask, the others vote."""
     labelled = [record for record in records if record.label is not None]
@@ -381,11 +424,13 @@ def _monitor(
         eval_loader(
             samples,
             batch_size=config.evaluate.batch_size,
-            workers=worker_count(config.input.workers),
+            workers=worker_count(config.input.workers, processes=ranks.local_count),
             pin_memory=device.type == "cuda",
+            share=ranks.share(len(asked)),
         ),
         labels=_labels(asked, index),
         heldout=choose_heldout(len(asked), share=_MONITOR_SHARE, generator=generator),
+        ranks=ranks,
     )
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leadpp.engine.lessons import Consensus, Lessons, Space, remember_answers
-from leadpp.engine.step import StepPlan, score_step
+from leadpp.engine.step import Moment, StepPlan, score_step
 from leadpp.errors import LeadppError
 from leadpp.functional.objective import Objective
 from leadpp.functional.randomness import generator_for
@@ -112,7 +112,7 @@ def test_draws_are_kept_by_photograph_and_taught_in_turn() -> None:
         torch.testing.assert_close(found.remembered[:, epoch % 3], answers)
         scores = score_step(
             tiny_learner(objective).train(), tiny_views(), objective=objective, plan=StepPlan(), lessons=lessons,
-            samples=samples, epoch=epoch,
+            samples=samples, moment=Moment(epoch=epoch),
         )  # fmt: skip
         assert scores.lesson is not None
         torch.testing.assert_close(scores.lesson.embeddings[0], answers[samples])

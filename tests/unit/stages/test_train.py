@@ -367,6 +367,7 @@ def test_settings_of_the_paper_arrive(
         key_update="forward",
         key_momentum=0.999,
         key_timing="reference",
+        shuffle_seed=123,
         autocast_dtype=torch.bfloat16,
     )
     objective = what.parts["objective"]
