@@ -128,6 +128,7 @@ def encode_photographs(
 
     Raises:
         DataError: A photograph cannot be read.
+        ArtifactError: Another process has another encoder.
         LeadppError: The device has too little memory.
     """
     share = ranks.share_of_batches(len(samples), batch_size=batch_size)
@@ -144,7 +145,11 @@ def encode_photographs(
                 f"{device} has too little memory for {batch_size} photographs at a time; lower evaluate.batch_size"
             ) from error
     counts = ranks.everyones(count)
-    for name, width in ranks.tell([[name, values.shape[1]] for name, values in features.items()]):
+    widths = [[name, values.shape[1]] for name, values in features.items()]
+    told = ranks.tell(widths)
+    if count and told != widths:
+        raise ArtifactError(_unlike(encoder.name))
+    for name, width in told:
         ranks.collect(features.get(name, torch.empty(0, width)), counts)
     return features
 
