@@ -12,7 +12,7 @@ from leadpp import __version__
 from leadpp.cli.commands import COMMANDS
 from leadpp.cli.parser import UsageError
 from leadpp.distributed.launch import read_launch
-from leadpp.errors import LeadppError, SaidError
+from leadpp.errors import LeadppError, RankError, SaidError
 from leadpp.io.words import plain_line
 
 _TOP_TEXT = """\
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error says which), 130 for Ctrl-C, and 128 and the number of any other signal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    words = words[1:] if words[:1] == ["--"] else words  # torchrun hands it on, by some Pythons
     if arguments is None:
         _leave_on_signals()
     try:
@@ -64,10 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SaidError:
         return MISTAKE
     except LeadppError as error:
-        sys.stderr.write(f"leadpp: error: {_who()}{plain_line(' '.join(str(error).split()))}\n")
+        if _leads() or isinstance(error, RankError):  # else the first process says the same
+            sys.stderr.write(f"leadpp: error: {_who(error)}{plain_line(' '.join(str(error).split()))}\n")
         return MISTAKE
     except KeyboardInterrupt:
-        if read_launch().leads:
+        if _leads():
             sys.stderr.write(f"leadpp: interrupted; {_after_interrupt(words)}\n")
         if arguments is None and _somebody_writes():  # Ctrl-C came twice: the file in place is whole, the new one lost
             sys.stderr.flush()
@@ -78,13 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK
 
 
-def _who() -> str:
-    """Say which of several processes speaks; nothing where there is one."""
+def _leads() -> bool:
+    """Tell whether this is the process that speaks to people."""
     try:
-        launch = read_launch()
+        return read_launch().leads
     except LeadppError:
-        return ""
-    return "" if launch.count == 1 else f"(process {launch.rank} of {launch.count}) "
+        return True
+
+
+def _who(error: LeadppError) -> str:
+    """Say which of several processes speaks, where it is not the first."""
+    return f"(process {read_launch().rank} of {read_launch().count}) " if isinstance(error, RankError) else ""
 
 
 def _leave_on_signals() -> None:
@@ -127,8 +133,9 @@ def _dispatch(words: list[str]) -> int:
         sys.stdout.write(top_help(_verbs(words[0])))
         return OK
     command, rest = _command_of(words)
-    if read_launch().count > 1 and not COMMANDS[command].shared:
-        raise UsageError(f"leadpp {command} is the work of one process, but {_who()}was started; start it alone")
+    processes = read_launch().count
+    if processes > 1 and not COMMANDS[command].shared:
+        raise UsageError(f"leadpp {command} is the work of one process, but {processes} were started; start one")
     module = importlib.import_module(f"leadpp.cli.commands.{COMMANDS[command].module}")
     try:
         return int(module.execute(command, rest))

@@ -134,6 +134,9 @@ class TrainConfig:
     """Negatives in each queue; 0: the largest multiple of the batch in the training set, at most 65,536."""
     key_timing: Literal["after-step", "reference"] = "after-step"
     """When object keys join their queue: after the step, or (reference) before the third term is scored."""
+    micro_batches: int = 0
+    """Parts in which the encoders take a batch, each computed again in the backward pass: less memory, the same result.
+    0: the whole batch, and smaller parts of it when memory runs out."""
     key_bn: Literal["sync", "shuffle", "local"] = "sync"
     """Whose batch BatchNorm goes by in training where several processes train together (torchrun): that of all, as one
     process would; or each process's own share, which for the keys is drawn anew from the whole batch (`shuffle`, as in
@@ -150,6 +153,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, f"train.epochs must be at least 1, got {self.epochs}")
+        require(self.micro_batches >= 0, f"train.micro_batches must be 0 or more, got {self.micro_batches}")
         require(self.batch_size >= 2, f"train.batch_size must be at least 2, got {self.batch_size}")
         require(self.learning_rate >= 0, f"train.learning_rate must be 0 or more, got {self.learning_rate}")
         require(0 <= self.key_momentum <= 1, f"train.key_momentum must be in [0, 1], got {self.key_momentum}")

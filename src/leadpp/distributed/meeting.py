@@ -14,7 +14,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from leadpp.distributed.launch import Launch
 from leadpp.distributed.pulse import Pulse
 from leadpp.distributed.ranks import ALONE, LostRankError, Ranks
-from leadpp.errors import ConfigError, LeadppError, SaidError
+from leadpp.errors import ConfigError, LeadppError, RankError, SaidError
 
 _MEETING_S = 300
 """How long the processes wait for each other at the start: machines of a cluster do not start at once."""
@@ -25,6 +25,8 @@ _PARTING_S = {"done": 20, "failed": 3}
 
 
 _EXPLANATION_S = 2
+_PRECEDENCE_S = 0.5
+"""What all processes have to say, the first one says."""
 
 
 @contextlib.contextmanager
@@ -37,6 +39,7 @@ def together(launch: Launch) -> Iterator[Ranks]:
     Raises:
         ConfigError: The others did not come, or there are fewer GPUs here than processes.
         SaidError: In place of a mistake that another process has told of in the same words.
+        RankError: In place of one that only this process, which is not the first, has met.
     """
     if launch.count == 1:
         yield ALONE
@@ -53,8 +56,10 @@ def together(launch: Launch) -> Iterator[Ranks]:
         state = "done"
     except LeadppError as error:
         lost = isinstance(error, LostRankError)
-        if _another_failed(pulse) if lost else not _says_first(pulse, str(error)):
+        if _another_failed(pulse) if lost else not _says_first(pulse, launch, str(error)):
             raise SaidError(str(error)) from error
+        if not launch.leads:
+            raise RankError(str(error)) from error
         raise
     finally:
         _part(pulse, launch, state=state)
@@ -100,7 +105,9 @@ def _store(launch: Launch, *, keeps: bool) -> Store:
     return PrefixStore(f"leadpp/{launch.attempt}", kept)
 
 
-def _says_first(pulse: Pulse, message: str) -> bool:
+def _says_first(pulse: Pulse, launch: Launch, message: str) -> bool:
+    if not launch.leads:
+        time.sleep(_PRECEDENCE_S)
     with contextlib.suppress(RuntimeError):
         return pulse.says_first(message)
     return True

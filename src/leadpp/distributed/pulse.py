@@ -58,6 +58,9 @@ class Pulse:
         count: How many there are.
         silence_s: How long one may be silent.
         grace_s: How long this process may take to end by itself after another one failed.
+
+    Attributes:
+        born: When listening began, by the monotonic clock.
     """
 
     def __init__(
@@ -67,21 +70,22 @@ class Pulse:
         self._silence_s, self._grace_s = silence_s, grace_s
         self._beats, self._alive = 0, "alive"
         self._ended = threading.Event()
-        now = time.monotonic()
-        self._heard = {other: _Heard(at=now) for other in range(count) if other != rank}
+        self.born = time.monotonic()
+        self._heard = {other: _Heard(at=self.born) for other in range(count) if other != rank}
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
     def start(self) -> None:
         """Begin to beat."""
-        self._beat()
+        self.beat()
         self._thread.start()
 
     def finish(self, state: str) -> None:
         """Say how this process ends, ``done`` or ``failed``, and stop."""
         self._ended.set()
-        self._thread.join(timeout=BEAT_S + 1)
+        if self._thread.is_alive():
+            self._thread.join(timeout=BEAT_S + 1)
         self._alive = state
-        self._beat()
+        self.beat()
 
     def all_done(self) -> bool:
         """Tell whether every other process has said that it ends."""
@@ -117,7 +121,7 @@ class Pulse:
     def _run(self) -> None:
         while not self._ended.wait(BEAT_S):
             try:
-                self._beat()
+                self.beat()
                 lost = self.loss(time.monotonic())
             except RuntimeError:  # the store is gone, and with it the process or the launcher that kept it
                 lost = "the meeting place of the processes is gone, and with it the first of them or the launcher"
@@ -126,7 +130,8 @@ class Pulse:
                 sys.stderr.flush()
                 os._exit(2)
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Tell the others that this process lives, or how it ended."""
         self._beats += 1
         self._store.set(f"pulse/{self._rank}", json.dumps({"beat": self._beats, "state": self._alive}))
 

@@ -4,7 +4,8 @@ The one exception: a BatchNorm without momentum asks the device how many batches
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,12 +14,15 @@ from leadpp.data.views import finish_views
 from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.descent import Descent
 from leadpp.engine.lessons import Lessons
+from leadpp.engine.memory import Undo, ran_out, take_smaller_parts
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.record import Figures
-from leadpp.engine.step import Moment, Scores, StepPlan, remember, score_step
+from leadpp.engine.step import Moment, Scores, StepPlan, Views, remember, score_step
+from leadpp.errors import LeadppError
 from leadpp.functional.objective import Objective, TermName, total
 from leadpp.models.learner import Learner
 from leadpp.models.outcome import StudentAverage
+from leadpp.models.parts import Parts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +59,15 @@ class Told:
         return odd
 
 
+class _Found(NamedTuple):
+    """What a step comes to before weights move."""
+
+    scores: Scores
+    parts: Mapping[TermName, Tensor]
+    loss: Tensor
+    norm: Tensor
+
+
 class Iteration:
     """Scores a batch, follows the gradient and remembers the keys.
 
@@ -69,6 +82,7 @@ class Iteration:
     Attributes:
         descent: Moves the weights.
         average: The moving average of the student, if there is to be one.
+        parts: In how many parts the encoders take a batch since memory ran out; 0 if it never did.
     """
 
     def __init__(
@@ -85,6 +99,8 @@ class Iteration:
         self._ranks = ranks
         self._wanted = objective.views(taught=lessons is not None)
         self.descent = Descent(learner, loop, ranks=ranks)
+        self._undo = Undo(learner, key_weights=order.key_update == "forward")
+        self.parts: Parts = 0
         self.average = StudentAverage(learner.student, decay=loop.average_decay) if loop.average_decay > 0 else None
 
     def run(self, batch: Mapping[str, Tensor], *, step: int, epoch: int, steps_per_epoch: int) -> Told:
@@ -95,28 +111,58 @@ class Iteration:
             step: How many iterations there were before.
             epoch: Pass over the photographs, from 0; decides which of several remembered answers is meant.
             steps_per_epoch: For the schedule.
+
+        Raises:
+            LeadppError: Memory ran out, and the parts in which the batch is taken cannot be smaller.
         """
         device = self._learner.device
         on_device = finish_views(batch, self._wanted, device)
         rate = self.descent.prepare(step, steps_per_epoch=steps_per_epoch)
-        scores = score_step(
-            self._learner,
-            on_device,
-            objective=self._objective,
-            plan=self._order,
-            lessons=self._lessons,
-            samples=batch["index"].to(device, non_blocking=True) if "index" in batch else None,
-            moment=Moment(epoch=epoch, step=step),
-            ranks=self._ranks,
-        )
-        parts = self._objective.reduce(scores.terms, shares=self._ranks.count)
-        loss = total(parts)
-        norm = self.descent.differentiate(loss)
+        samples = batch["index"].to(device, non_blocking=True) if "index" in batch else None
+        self._undo.remember()
+        moment = Moment(epoch=epoch, step=step)
+        while (found := self._try(on_device, samples, moment)) is None:
+            self._make_room(rows=len(next(iter(on_device.values()))))
+            moment = replace(moment, again=True)
+        scores, parts, loss, norm = found
         self.descent.move()
         if self.average is not None:
             self.average.update(self._learner.student)
         remember(self._learner, scores.pending, ranks=self._ranks)
         return _tell(scores, parts, self._ranks, loss=loss, norm=norm, rate=rate, samples=batch.get("index"))
+
+    def _try(self, views: Views, samples: Tensor | None, moment: Moment) -> _Found | None:
+        """Score a batch and find the gradient; None if memory ran out.
+
+        With several processes the error goes on: the others are amid the same step, and wait for this one's words.
+        """
+        try:
+            scores = score_step(
+                self._learner,
+                views,
+                objective=self._objective,
+                plan=self._order,
+                lessons=self._lessons,
+                samples=samples,
+                moment=moment,
+                ranks=self._ranks,
+            )
+            parts = self._objective.reduce(scores.terms, shares=self._ranks.count)
+            loss = total(parts)
+            return _Found(scores, parts, loss, self.descent.differentiate(loss))
+        except RuntimeError as error:
+            if not (ran_out(error) and self._ranks.alone):
+                raise
+        return None
+
+    def _make_room(self, *, rows: int) -> None:
+        self._undo.restore()
+        self.parts = take_smaller_parts(self._learner, rows=rows)
+        if self.parts == 0:
+            raise LeadppError(
+                f"{self._learner.device} has too little memory for a batch of {rows}, although it is taken in the "
+                "smallest parts; lower train.batch_size or input.size, or set train.precision bf16"
+            )
 
 
 def _tell(

@@ -111,6 +111,8 @@ class Moment:
     """Pass over the photographs, from 0; decides which of the teachers' remembered answers is meant."""
     step: int = 0
     """How many steps there were before."""
+    again: bool = False
+    """Whether the step was tried before and memory ran out, after the key encoder had moved."""
 
 
 class _Encoders:
@@ -219,8 +221,9 @@ def score_step(
     Raises:
         ValueError: The teachers' answers are remembered, and there are no samples.
     """
-    encode = _Encoders(learner, views, plan, objective, moment=moment or Moment(), ranks=ranks)
-    if plan.key_update == "step":
+    moment = moment or Moment()
+    encode = _Encoders(learner, views, plan, objective, moment=moment, ranks=ranks)
+    if plan.key_update == "step" and not moment.again:
         update_key(learner.student, learner.key, momentum=plan.key_momentum)
     pairs, pending = _contrast(learner, encode, objective, plan, ranks=ranks)
     losses: dict[TermName, Tensor] = {

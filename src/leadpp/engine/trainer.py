@@ -194,6 +194,7 @@ class Trainer:
         ):
             told = self._iteration.run(views, step=self._state.step, epoch=self._state.epoch, steps_per_epoch=per_epoch)
             self._waiting.done()
+            self._say_parts()
             self._tell(log)  # of the step before, while the device is busy with this one
             self._untold = told
             self._state.step += 1
@@ -203,6 +204,16 @@ class Trainer:
         self._writer.settle()
         with self._stop.interruptible():  # a signal may have come when there was no step left
             return self._results(images=images, seconds=time.perf_counter() - started)
+
+    def _say_parts(self) -> None:
+        """Say once that memory ran out, after a step that succeeded in smaller parts."""
+        parts, self._iteration.parts = self._iteration.parts, 0
+        if parts:
+            self._progress.note(
+                f"memory ran out at step {self._state.step + 1}: from here on the encoders take a batch of "
+                f"{self._loop.batch_size} in {parts} parts, each computed again in the backward pass; the result is "
+                f"the same, a step takes longer (train.micro_batches {parts} begins so)"
+            )
 
     def _rows(self, views: Mapping[str, Tensor]) -> int:
         """Return how many photographs there are in the whole of a batch."""

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from leadpp.functional.objective import QueueName
+from leadpp.models.parts import Parts
 from leadpp.models.queue import KeyQueue
 from leadpp.models.student import FirstBackbone, KeyEncoder, Student
 
@@ -50,6 +51,12 @@ class Learner(nn.Module):
         """The backbone as it was before training; kept where it is asked for."""
         assert self.kept_first is not None  # noqa: S101 - whoever needs it has it kept
         return self.kept_first
+
+    def divide(self, parts: Parts) -> None:
+        """Have the encoders take their batches in so many parts; see :func:`~leadpp.models.parts.encode_in_parts`."""
+        self.student.parts = self.key.parts = parts
+        if self.kept_first is not None:
+            self.kept_first.parts = parts
 
     def hold_backbone(self, *, held: bool) -> None:
         """Let the backbone of both encoders stand still, or learn again."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from leadpp.functional.gradcam import Scaling, attention_pool, scale_map
+from leadpp.models.parts import Parts, encode_in_parts
 
 BatchNormMode = Literal["train", "eval"]
 
@@ -91,6 +92,7 @@ class Student(nn.Module):
         self.attention_scaling: Scaling = attention_scaling
         self.batchnorm: BatchNormMode = batchnorm
         self.held = False
+        self.parts: Parts = 0
 
     def train(self, mode: bool = True) -> Self:
         """Set training or evaluation mode; BatchNorm of the backbone stays in evaluation where so chosen, or held."""
@@ -106,7 +108,7 @@ class Student(nn.Module):
 
     def forward(self, images: Tensor) -> StudentOutput:
         """Encode views, (B, 3, S, S)."""
-        feature_map = _full_precision(self.backbone(images))
+        feature_map = _full_precision(encode_in_parts(self.backbone, images, parts=self.parts))
         with torch.autocast(images.device.type, enabled=False):
             feature = feature_map.mean(dim=(2, 3))
             if self.held and torch.is_grad_enabled():
@@ -138,6 +140,7 @@ class KeyEncoder(nn.Module):
         self.projector = copy.deepcopy(student.projector)
         self.batchnorm = student.batchnorm
         self.held = student.held
+        self.parts: Parts = 0
         self.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
@@ -154,7 +157,7 @@ class KeyEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Encode views to keys, (B, 3, S, S) -> (B, D), unit rows."""
-        feature_map = _full_precision(self.backbone(images))
+        feature_map = _full_precision(encode_in_parts(self.backbone, images, parts=self.parts))
         with torch.autocast(images.device.type, enabled=False):
             return F.normalize(self.projector(feature_map.mean(dim=(2, 3))), dim=1)
 
@@ -165,6 +168,7 @@ class FirstBackbone(nn.Module):
     def __init__(self, student: Student) -> None:
         super().__init__()
         self.backbone = copy.deepcopy(student.backbone)
+        self.parts: Parts = 0
         self.requires_grad_(False)
         self.eval()
 
@@ -175,7 +179,7 @@ class FirstBackbone(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Encode views to averages of their maps, (B, 3, S, S) -> (B, F)."""
-        return _full_precision(self.backbone(images)).mean(dim=(2, 3))
+        return _full_precision(encode_in_parts(self.backbone, images, parts=self.parts)).mean(dim=(2, 3))
 
 
 @torch.no_grad()

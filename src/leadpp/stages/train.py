@@ -109,6 +109,7 @@ def train(
             asked = _asked_views(samples, objective, index=index, run=run, config=config)
             lessons = _remember(lessons, asked, config=config, device=device, progress=progress, ranks=ranks)
     learner = _learner(config, objective, taught, photographs=len(records)).to(device)
+    learner.divide(config.train.micro_batches)
     monitor: Monitor | None = _monitor(records, index=index, config=config, device=device, ranks=ranks)
     if config.checkpoint.best and monitor is None:
         raise ConfigError(
@@ -156,15 +157,12 @@ def _check_shares(config: Config, ranks: Ranks) -> None:
             f"train.batch_size is {batch}, which {ranks.count} processes cannot divide evenly; set it to "
             f"{' or '.join(map(str, near))}: it is the batch of all processes together"
         )
-    if (
-        config.train.compile
-        and not ranks.alone
-        and config.student.batchnorm == "train"
-        and config.train.key_bn == "sync"
-    ):
+    by_all = config.student.batchnorm == "train" and config.train.key_bn == "sync" and not ranks.alone
+    if by_all and (config.train.compile or config.train.micro_batches):
         raise ConfigError(
-            "a compiled network cannot ask other processes for BatchNorm's statistics; set train.compile to no, "
-            "train.key_bn to shuffle or local, or student.batchnorm to eval"
+            "a network that is compiled or computed twice cannot ask other processes for BatchNorm's statistics; set "
+            "student.batchnorm to eval, train.key_bn to shuffle or local, or leave out train.compile and "
+            "train.micro_batches"
         )
 
 
