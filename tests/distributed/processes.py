@@ -40,7 +40,7 @@ class Processes:
         """Return what one has written on standard error so far."""
         return (self._folder / f"{rank}.err").read_text(encoding="utf-8")
 
-    def wait(self, *, timeout_s: float = 60) -> list[Ended]:
+    def wait(self, *, timeout_s: float = 200) -> list[Ended]:
         """Wait until all have ended.
 
         Raises:
@@ -87,7 +87,7 @@ def started(words: Sequence[object], *, count: int, threads: int = 1) -> Iterato
                 child.wait()
 
 
-def leadpp(*words: object, count: int, timeout_s: float = 100) -> list[Ended]:
+def leadpp(*words: object, count: int, timeout_s: float = 200) -> list[Ended]:
     """Run the command line in several processes, or in one, and wait until all have ended."""
     with started(["-m", "leadpp", *words], count=count) as processes:
         return processes.wait(timeout_s=timeout_s)

@@ -45,6 +45,7 @@ class PhotoCache:
         kind: CacheKind,
         folder: Path,
         limit_gb: float = 0.0,
+        processes: int = 1,
     ) -> None:
         """Choose which photographs have a place, in the order of the records, and make room for them.
 
@@ -54,6 +55,7 @@ class PhotoCache:
             kind: ``ram`` or ``disk``.
             folder: Where a cache on disk lies.
             limit_gb: Most that the cache may take, in GB (10^9 bytes); 0 takes half of what is free.
+            processes: How many of a run are on this machine; each has a cache of its own, and all share the room.
 
         Raises:
             DataError: There is no room for any photograph, or the disk refused. A folder that is not there is made.
@@ -63,8 +65,8 @@ class PhotoCache:
             scale if Path(record.path).suffix.lower() in _JPEG_SUFFIXES else 1
             for record, scale in zip(records, scales, strict=True)
         ]
-        free = _free_bytes(kind, folder)
-        wanted = limit_gb * 1e9 if limit_gb > 0 else free * _SHARE_OF_FREE
+        free = _free_bytes(kind, folder) / processes
+        wanted = limit_gb * 1e9 / processes if limit_gb > 0 else free * _SHARE_OF_FREE
         self._places, self.size_bytes = _places(records, self._scales, most=min(wanted, free * _MOST_OF_FREE))
         self.photographs = sum(place is not None for place in self._places)
         if self.photographs == 0:

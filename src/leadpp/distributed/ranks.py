@@ -19,6 +19,10 @@ _GONE = ("connection closed", "connection reset", "broken pipe", "connection ref
 """What gloo and nccl say of a process that is gone, among much else."""
 
 
+_BLOCK_BYTES = 64 << 20
+"""Most that one message holds."""
+
+
 class LostRankError(LeadppError):
     """Another process is gone, or cannot be reached."""
 
@@ -56,6 +60,26 @@ class Ranks:
         start = self.rank * each + min(self.rank, more)
         return slice(start, start + each + (self.rank < more))
 
+    def share_of_batches(self, size: int, *, batch_size: int) -> slice:
+        """Return which of ``size`` items in a row are this process's, in whole batches.
+
+        Every item then goes through a network beside the same others as in one process, so that its features are the
+        same to the last bit. There are no items for some processes where there are fewer batches than processes.
+
+        >>> [Ranks(rank=rank, count=3).share_of_batches(13, batch_size=4) for rank in range(3)]
+        [slice(0, 8, None), slice(8, 12, None), slice(12, 13, None)]
+        """
+        batches = self.share(-(-size // batch_size))
+        return slice(min(size, batches.start * batch_size), min(size, batches.stop * batch_size))
+
+    def words(self, what: str) -> str:
+        """Say what this process does of something that all do together.
+
+        >>> Ranks().words("finding objects"), Ranks(count=2).words("finding objects")
+        ('finding objects', 'finding objects, process 0 of 2')
+        """
+        return what if self.alone else f"{what}, process {self.rank} of {self.count}"
+
     def mine(self, everyone: Tensor) -> Tensor:
         """Return the rows that this process gave to :meth:`gather`; (count B, ...) -> (B, ...)."""
         return everyone.chunk(self.count)[self.rank]
@@ -86,11 +110,36 @@ class Ranks:
         """Put the rows of all processes under one another in their order, as many as each has; (n, ...) -> (N, ...)."""
         if self.alone:
             return rows
-        counts = [int(count) for count in self.gather(torch.tensor([len(rows)]))]
+        counts = self.everyones(len(rows))
         padded = rows.new_zeros((max(counts), *rows.shape[1:]))
         padded[: len(rows)] = rows.detach()
         parts = self.gather(padded).chunk(self.count) if max(counts) else [padded] * self.count
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    def everyones(self, number: int) -> list[int]:
+        """Return the number of each process, in their order."""
+        return [int(each) for each in self.gather(torch.tensor([number]))]
+
+    def collect(self, rows: Tensor, counts: Sequence[int]) -> None:
+        """Bring the rows of all processes, on the CPU, to the first, which alone has room for them; none is kept twice.
+
+        Args:
+            rows: The first process's has room for all: (N, ...), of which its own come first and the rest is filled.
+                The others' own rows, (n, ...).
+            counts: How many rows each process has.
+        """
+        if self.alone:
+            return
+        with told():
+            if not self.leads:
+                for block in _blocks(rows.detach().contiguous()):
+                    dist.send(block, dst=0)
+                return
+            start = counts[0]
+            for other in range(1, self.count):
+                for block in _blocks(rows[start : start + counts[other]]):
+                    dist.recv(block, src=other)
+                start += counts[other]
 
     def copy_first(self, tensors: Sequence[Tensor]) -> None:
         """Overwrite tensors with those of the first process."""
@@ -150,6 +199,13 @@ class Ranks:
 
 ALONE = Ranks()
 """One process that nobody works with."""
+
+
+def _blocks(rows: Tensor) -> Iterator[Tensor]:
+    """Cut rows into messages, whole rows each."""
+    each = max(1, _BLOCK_BYTES // max(1, rows[:1].numel() * rows.element_size()))
+    for start in range(0, len(rows), each):
+        yield rows[start : start + each]
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """The networks whose features are kept: loaded from a run, and asked for the features of photographs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from leadpp.data.views import Samples, eval_loader
+from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.features import Encode, backbone_features, extract, student_features, teacher_features
 from leadpp.engine.restore import load_student, names_classes, unlearnt_features
 from leadpp.engine.runtime import Progress
@@ -108,8 +109,12 @@ def encode_photographs(
     device: torch.device,
     progress: Progress,
     what: str,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Tensor]:
     """Make the features of photographs, float32 (N, F) by name, in the order of ``samples``.
+
+    Of several processes each encodes a share, and only the first comes to hold the features of all; the others return
+    those of their share, or nothing where there are fewer batches than processes.
 
     Args:
         encoder: Whose features.
@@ -119,19 +124,81 @@ def encode_photographs(
         device: Where the encoder's network is.
         progress: Shown how far it is.
         what: What is being done, in words.
+        ranks: This process among those that encode together; all of them call this with the same photographs.
 
     Raises:
         DataError: A photograph cannot be read.
+        ArtifactError: Another process has another encoder.
         LeadppError: The device has too little memory.
     """
-    batches = eval_loader(samples, batch_size=batch_size, workers=workers, pin_memory=device.type == "cuda")
-    tracked = progress.track(batches, total=len(samples), what=what, size=lambda batch: len(batch["index"]))
-    try:
-        return extract(tracked, encoder.encode, count=len(samples), device=device)
-    except torch.OutOfMemoryError as error:
-        raise LeadppError(
-            f"{device} has too little memory for {batch_size} photographs at a time; lower evaluate.batch_size"
-        ) from error
+    share = ranks.share_of_batches(len(samples), batch_size=batch_size)
+    count, room = share.stop - share.start, len(samples) if ranks.leads else 0
+    pin = device.type == "cuda"
+    features: dict[str, Tensor] = {}
+    if count or ranks.alone:
+        batches = eval_loader(samples, batch_size=batch_size, workers=workers, pin_memory=pin, share=share)
+        tracked = progress.track(batches, total=count, what=ranks.words(what), size=lambda batch: len(batch["index"]))
+        try:
+            features = extract(tracked, encoder.encode, count=count, device=device, first=share.start, room=room)
+        except torch.OutOfMemoryError as error:
+            raise LeadppError(
+                f"{device} has too little memory for {batch_size} photographs at a time; lower evaluate.batch_size"
+            ) from error
+    counts = ranks.everyones(count)
+    widths = [[name, values.shape[1]] for name, values in features.items()]
+    told = ranks.tell(widths)
+    if count and told != widths:
+        raise ArtifactError(_unlike(encoder.name))
+    for name, width in told:
+        ranks.collect(features.get(name, torch.empty(0, width)), counts)
+    return features
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What the first process asks the others to encode their shares of."""
+
+    encoder: Encoder
+    look: Mapping[str, Any]
+    """At what, and how; what it holds is the stage's own."""
+
+
+def ask(ranks: Ranks, encoder: Encoder, look: Mapping[str, Any]) -> None:
+    """Ask the other processes to take part in encoding; ``look`` is ready for JSON."""
+    ranks.tell({"encoder": encoder.name, "checkpoint": encoder.facts.get("checkpoint"), "look": dict(look)})
+
+
+def ask_no_more(ranks: Ranks) -> None:
+    """Tell the other processes that nothing more is to be encoded."""
+    ranks.tell(None)
+
+
+def asked(ranks: Ranks, encoders: Iterator[Encoder]) -> Iterator[Asked]:
+    """Yield what the first process asks for, until it asks for nothing more.
+
+    What is measured, and when, is decided by the first process alone; the others load a network when they are asked
+    for it.
+
+    Args:
+        ranks: This process, not the first.
+        encoders: The networks in the order in which the first process takes them, each made when it is taken.
+
+    Raises:
+        ArtifactError: A network is not there, or is another one: not all machines see the same run folder.
+    """
+    encoder: Encoder | None = None
+    for message in iter(ranks.tell, None):
+        while encoder is None or encoder.name != message["encoder"]:
+            encoder = next(encoders, None)
+            if encoder is None:
+                raise ArtifactError(_unlike(message["encoder"]))
+        if encoder.facts.get("checkpoint") != message["checkpoint"]:
+            raise ArtifactError(_unlike(encoder.name))
+        yield Asked(encoder=encoder, look=message["look"])
+
+
+def _unlike(name: str) -> str:
+    return f"the {name} of this process is not the first process's; see that all machines have the same run folder"
 
 
 def possible_sets(run: Path, wanted: Sequence[str], *, progress: Progress) -> tuple[str, ...]:

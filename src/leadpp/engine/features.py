@@ -106,7 +106,13 @@ def teacher_features(teacher: Teacher) -> Encode:
 
 @torch.no_grad()
 def extract(
-    batches: Iterable[Mapping[str, Tensor]], encode: Encode, *, count: int, device: torch.device
+    batches: Iterable[Mapping[str, Tensor]],
+    encode: Encode,
+    *,
+    count: int,
+    device: torch.device,
+    first: int = 0,
+    room: int = 0,
 ) -> dict[str, Tensor]:
     """Run an encoder over photographs.
 
@@ -115,6 +121,8 @@ def extract(
         encode: The encoder, its network on ``device``.
         count: How many items there are.
         device: Where pictures are sent.
+        first: Place of the first of them, whose row is row 0.
+        room: Rows of the result, if they shall be more; what is in those beyond is left open.
 
     Returns:
         Features by name, float32 on the CPU, each (count, F), every row in its item's place.
@@ -125,11 +133,11 @@ def extract(
     features: dict[str, Tensor] = {}
     seen = torch.zeros(count, dtype=torch.bool)
     for batch in batches:
-        rows = batch["index"]
+        rows = batch["index"] - first
         seen[rows] = True
         for name, values in encode(batch["image"].to(device)).items():
             if name not in features:
-                features[name] = torch.empty(count, values.shape[1])
+                features[name] = torch.empty(max(room, count), values.shape[1])
             features[name][rows] = values.float().cpu()
     if not features or not seen.all():
         raise DataError(f"expected features of {count} photographs, found {int(seen.sum())}; check the data folder")

@@ -1,8 +1,8 @@
 """Where objects are: pictures are read, a fitted localizer makes maps of them, and boxes are gathered from the maps."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from leadpp.data.index import ImageRecord
 from leadpp.data.views import EvalSet, eval_loader
+from leadpp.distributed.ranks import Ranks
 from leadpp.engine.runtime import Progress
 from leadpp.functional.boxes import CropPolicy, policy_boxes
 from leadpp.functional.part import ObjectBox
@@ -46,11 +47,13 @@ class BoxReader:
     asked: int
     workers: int
     device: torch.device
+    threads: int = field(default_factory=torch.get_num_threads)
+    """Threads of a processor that is to be kept busy; for the same batches in all processes, those of the first."""
 
     def batch_size(self, size: int) -> int:
         """Return how many pictures of a size go through the network together."""
         # One for each thread of a processor is enough to keep it busy: more cost memory, and cache misses.
-        pictures = max(2, torch.get_num_threads()) if self.device.type == "cpu" else _PICTURES
+        pictures = max(2, self.threads) if self.device.type == "cpu" else _PICTURES
         return self.asked or max(1, pictures * _SIDE**2 // size**2)
 
     def batches(self, records: Sequence[ImageRecord], *, size: int) -> Iterator[tuple[Tensor, list[ImageRecord]]]:
@@ -107,9 +110,9 @@ def gather_boxes(boxes: Sequence[ObjectBoxes], records: Sequence[ImageRecord], *
     """Put the boxes of photographs together, and make the crop boxes of them."""
     chosen = [each for _, each in boxes]
     return FoundBoxes(
-        object_xyxy=torch.tensor([part.box_xyxy for part, _ in boxes]),
+        object_xyxy=_sides(part for part, _ in boxes),
         crop_xyxy=policy_boxes(
-            torch.tensor([box.box_xyxy for box in chosen]),
+            _sides(chosen),
             policy=policy,
             height_px=torch.tensor([record.height_px for record in records]),
             width_px=torch.tensor([record.width_px for record in records]),
@@ -118,3 +121,37 @@ def gather_boxes(boxes: Sequence[ObjectBoxes], records: Sequence[ImageRecord], *
         area_frac=tuple(box.area_frac for box in chosen),
         fallback=tuple(box.fallback for box in chosen),
     )
+
+
+def collect_boxes(found: FoundBoxes, places: Sequence[int], *, ranks: Ranks) -> FoundBoxes:
+    """Bring the boxes of all processes to the first.
+
+    Args:
+        found: Boxes of this process's photographs.
+        places: The places of these photographs among those of all processes, ascending.
+        ranks: This process.
+
+    Returns:
+        Boxes in the order of their places: at the first process all, at the others their own.
+    """
+    if ranks.alone:
+        return found
+    facts = torch.tensor([places, found.score, found.area_frac, found.fallback], dtype=torch.float64).T
+    table = torch.cat([facts, found.object_xyxy.double(), found.crop_xyxy.double()], dim=1)  # float64 loses no bit
+    counts = ranks.everyones(len(table))
+    if ranks.leads:
+        table = torch.cat([table, table.new_empty(sum(counts[1:]), table.shape[1])])
+    ranks.collect(table, counts)
+    table = table[table[:, 0].argsort()]
+    return FoundBoxes(
+        object_xyxy=table[:, 4:8].long(),
+        crop_xyxy=table[:, 8:].long(),
+        score=tuple(table[:, 1].tolist()),
+        area_frac=tuple(table[:, 2].tolist()),
+        fallback=tuple(table[:, 3].bool().tolist()),
+    )
+
+
+def _sides(boxes: Iterable[ObjectBox]) -> Tensor:
+    """Sides of boxes, int64 (N, 4)."""
+    return torch.tensor([box.box_xyxy for box in boxes], dtype=torch.int64).view(-1, 4)

@@ -6,6 +6,7 @@ running sums, so that memory does not grow with M.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -82,6 +83,19 @@ class DescriptorStatistics:
     def add_zero_rows(self, count: int) -> Self:
         """Count descriptors that are all zero, as the reference leaves one in its buffer per 64 photographs."""
         self.count += count
+        return self
+
+    def pool(self, add_up: Callable[[Tensor], Tensor]) -> Self:
+        """Make these the sums of several processes, each of which has seen other descriptors.
+
+        Args:
+            add_up: Adds up a tensor over the processes; the shape stays.
+        """
+        self.total, self.second = add_up(self.total), add_up(self.second)
+        self.border_total, self.norm_weighted = add_up(self.border_total), add_up(self.norm_weighted)
+        numbers = [self.count, self.border_count, self.norm_total, self.norm_square]  # whole up to 2^53 in float64
+        count, border_count, self.norm_total, self.norm_square = add_up(self.total.new_tensor(numbers)).tolist()
+        self.count, self.border_count = int(count), int(border_count)
         return self
 
     @property

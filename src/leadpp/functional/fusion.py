@@ -5,7 +5,7 @@ stage is often a texture and not the object, and its sign is anybody's guess. So
 direction along which it varies together with the last stage's indicator: their covariance, which is a running sum too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -48,6 +48,21 @@ class StageStatistics:
             pooled = self._rows(adaptive_avg_pool2d(each, (rows, columns)))
             self._totals[stage] += pooled.sum(dim=0)
             self._crosses[stage] += pooled.T @ last
+        return self
+
+    def pool(self, add_up: Callable[[Tensor], Tensor]) -> Self:
+        """Make these the sums of several processes, each of which has seen other photographs.
+
+        Args:
+            add_up: Adds up a tensor over the processes; the shape stays.
+        """
+        for statistics in self.stages:
+            statistics.pool(add_up)
+        self._last_total = add_up(self._last_total)
+        self._totals = [add_up(total) for total in self._totals]
+        self._crosses = [add_up(cross) for cross in self._crosses]
+        images, cells = add_up(self._last_total.new_tensor([self.images, self._cells])).tolist()
+        self.images, self._cells = int(images), int(cells)
         return self
 
     def directions(self, *, sign_rule: SignRule = "loading") -> list[Direction]:

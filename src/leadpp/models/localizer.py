@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.errors import ArtifactError, DataError
 from leadpp.functional.ddt import Direction, SignRule, count_zero_rows, indicator_maps
 from leadpp.functional.fusion import StageStatistics, fuse_indicators
@@ -85,12 +86,21 @@ class Localizer:
         return self.fit_size == self.settings.size and self.settings.batchnorm == "eval"
 
     @torch.no_grad()
-    def fit(self, batches: Iterable[Tensor], *, keep: Callable[[list[Tensor]], None] | None = None) -> Self:
+    def fit(
+        self,
+        batches: Iterable[Tensor],
+        *,
+        keep: Callable[[list[Tensor]], None] | None = None,
+        ranks: Ranks = ALONE,
+    ) -> Self:
         """Learn the directions in one pass; memory does not grow with the number of photographs.
+
+        Several processes that each have a share of the photographs, or none, learn the same from all of them.
 
         Args:
             batches: Squeezed pictures of side :attr:`fit_size`, uint8 (B, 3, S, S), on the network's device.
             keep: Is handed the feature maps of each batch, one (B, F_i, h_i, w_i) per stage.
+            ranks: This process among those that fit together.
 
         Raises:
             DataError: No photographs, or nothing varies among them.
@@ -103,8 +113,7 @@ class Localizer:
             statistics.update(maps)
             if keep is not None:
                 keep(maps)
-        if statistics is None:
-            raise DataError("there is no photograph to fit the localizer on; add some, or set localize.fit_split: all")
+        statistics = self._pooled(statistics, ranks)
         if self.settings.zero_rows:
             statistics.stages[-1].add_zero_rows(count_zero_rows(statistics.images))
         try:
@@ -114,6 +123,7 @@ class Localizer:
                 f"the localizer learns nothing from {statistics.images} photographs ({error}); are they all one colour?"
             ) from error
         self.images_ = statistics.images
+        ranks.copy_first([tensor for each in self.directions_ for tensor in (each.mean, each.vector)])
         return self
 
     @torch.no_grad()
@@ -225,6 +235,16 @@ class Localizer:
         ]
         localizer.images_ = content["images"]
         return localizer
+
+    def _pooled(self, statistics: StageStatistics | None, ranks: Ranks) -> StageStatistics:
+        """Add up the sums of all processes; one without photographs learns from the others how wide they are."""
+        own = [len(each.total) for each in statistics.stages] if statistics else [0] * self.settings.stages
+        widths = ranks.largest(*own)
+        if not all(widths):
+            raise DataError("there is no photograph to fit the localizer on; add some, or set localize.fit_split: all")
+        if statistics is None:
+            statistics = StageStatistics(widths, device=_float64_device(self.backbone.mean.device))
+        return statistics.pool(ranks.sum)
 
     def _directions(self) -> list[Direction]:
         if not hasattr(self, "directions_"):

@@ -330,7 +330,7 @@ def _why_not(job: Job, index: ImageIndex, name: str) -> str:
 def _localize(job: Job, index: ImageIndex) -> dict[str, Any]:
     from leadpp.stages.localize import localize
 
-    return localize(index=index, run=job.run, config=job.config, progress=job.progress)
+    return localize(index=index, run=job.run, config=job.config, progress=job.progress, ranks=job.ranks)
 
 
 def _write_crops(job: Job, index: ImageIndex) -> None:
@@ -373,10 +373,10 @@ def _evaluate(job: Job, index: ImageIndex) -> list[dict[str, Any]] | dict[str, A
         from leadpp.stages.embed import embed
 
         job.progress.note("no labels: features, clusters and names are written, nothing is measured")
-        return embed(index=index, run=job.run, config=job.config, progress=job.progress)
+        return embed(index=index, run=job.run, config=job.config, progress=job.progress, ranks=job.ranks)
     from leadpp.stages.evaluate import evaluate
 
-    return evaluate(index=index, run=job.run, config=job.config, progress=job.progress)
+    return evaluate(index=index, run=job.run, config=job.config, progress=job.progress, ranks=job.ranks)
 
 
 def _report(job: Job, index: ImageIndex) -> dict[str, Any]:

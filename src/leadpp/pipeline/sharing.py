@@ -9,7 +9,7 @@ from leadpp.data.index import ImageIndex, read_index
 from leadpp.errors import LeadppError
 from leadpp.pipeline.job import Job
 
-SHARED: tuple[str, ...] = ("train",)
+SHARED: tuple[str, ...] = ("localize", "train", "evaluate")
 """Stages that every process does a share of; the others are done by the first alone."""
 
 Runner = Callable[[Job, ImageIndex], object]

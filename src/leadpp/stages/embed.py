@@ -14,11 +14,15 @@ from leadpp.config.tree import Config
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.views import EvalSet
+from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.answers import answer, choose_temperatures, embeddings_of, misfit
 from leadpp.engine.clusters import kmeans
 from leadpp.engine.encoders import (
     EMBEDDING,
     Encoder,
+    ask,
+    ask_no_more,
+    asked,
     clear_embeddings,
     encode_photographs,
     possible_sets,
@@ -39,7 +43,9 @@ from leadpp.text.prototypes import Prototypes, other_makers, read_spaces
 _MOST_CLUSTERS = 20
 
 
-def embed(*, index: ImageIndex, run: Path, config: Config, progress: Progress | None = None) -> dict[str, Any]:
+def embed(
+    *, index: ImageIndex, run: Path, config: Config, progress: Progress | None = None, ranks: Ranks = ALONE
+) -> dict[str, Any]:
     """Write ``embeddings/`` and ``photographs.csv`` of all photographs; labels are not asked for and not looked at.
 
     Features are saved as ``embeddings/<encoder>-<feature>-<set>-<split>.npy`` in the order of
@@ -51,23 +57,30 @@ def embed(*, index: ImageIndex, run: Path, config: Config, progress: Progress | 
     of the nearest prototype) and ``score_<who>`` (its softmax probability at ``loss.distillation_temperature``) for
     student and teacher, if they learnt with prototypes; and with two prototypes or more ``entropy_teacher``, from 0
     (sure) to 1 (all alike). With several teachers these are of the mixture of what is said in each space.
+    Of several processes all encode, each a share; the first does all else.
 
     Args:
         index: Photographs, with labels or without.
         run: The run folder; it has a checkpoint.
         config: The settings.
         progress: Who is told what is being done.
+        ranks: This process among those that embed together.
 
     Returns:
         ``images``, ``sets``, ``clusters`` and ``clusters_by`` (how their number came to be), ``named`` (whether there
-        are names) and ``files``.
+        are names) and ``files``. Nothing in processes after the first.
 
     Raises:
         DataError: There is no photograph, or no checkpoint.
         LeadppError: Anything else that the user can mend.
     """
-    job = _prepare(index, run, config, progress or SilentProgress())
+    job = _prepare(index, run, config, progress or SilentProgress(), ranks)
+    if not ranks.leads:
+        for each in asked(ranks, _encoders(job)):
+            _encode(job, each.encoder, **each.look)
+        return {}
     features = {encoder.name: _all_features(job, encoder) for encoder in _encoders(job)}
+    ask_no_more(ranks)
     count, clusters_by = _cluster_count(job)
     columns: dict[str, list[Any]] = {
         "path": [record.path for record in job.records],
@@ -105,6 +118,7 @@ class _Job:
     student: Encoder
     spaces: tuple[Prototypes, ...]
     """In the space of each teacher; none where nobody teaches."""
+    ranks: Ranks
 
     def places(self) -> dict[str, list[int]]:
         """Places of the photographs of each split that has any."""
@@ -114,7 +128,7 @@ class _Job:
         return places
 
 
-def _prepare(index: ImageIndex, run: Path, config: Config, progress: Progress) -> _Job:
+def _prepare(index: ImageIndex, run: Path, config: Config, progress: Progress, ranks: Ranks) -> _Job:
     records = index.usable()
     if not records:
         raise DataError(f"{index.root}: no photograph can be read, so there is nothing to embed")
@@ -137,15 +151,21 @@ def _prepare(index: ImageIndex, run: Path, config: Config, progress: Progress) -
         crops_xyxy=crops,
         student=student,
         spaces=read_spaces(path) if taught else (),
+        ranks=ranks,
     )
     if job.spaces and job.spaces[0].names is None:
         progress.note("the prototypes hold no class names, so photographs are not named; give them with --names")
-    clear_embeddings(run / "embeddings")
-    for split, places in job.places().items():
-        part = [records[place] for place in places]
-        paths, labels = [record.path for record in part], [record.label for record in part]
-        save_order(run / "embeddings" / f"{split}.parquet", paths=paths, labels=labels)
+    if ranks.leads:
+        _begin_embeddings(job)
     return job
+
+
+def _begin_embeddings(job: _Job) -> None:
+    clear_embeddings(job.run / "embeddings")
+    for split, places in job.places().items():
+        part = [job.records[place] for place in places]
+        paths, labels = [record.path for record in part], [record.label for record in part]
+        save_order(job.run / "embeddings" / f"{split}.parquet", paths=paths, labels=labels)
 
 
 def _encoders(job: _Job) -> Iterator[Encoder]:
@@ -169,28 +189,34 @@ def _all_features(job: _Job, encoder: Encoder) -> Mapping[str, Tensor]:
     """Save the features of every set, and return those of the first that tell clusters and names."""
     first: dict[str, Tensor] = {}
     for set_name in job.sets:
-        samples = EvalSet(
-            job.records,
-            root=job.index.root,
-            size=job.config.input.size,
-            fit=job.config.evaluate.view,
-            crop_boxes_xyxy=job.crops_xyxy if set_name == "crop" else None,
-        )
-        features = encode_photographs(
-            encoder,
-            samples,
-            batch_size=job.config.evaluate.batch_size,
-            workers=worker_count(job.config.input.workers),
-            device=job.device,
-            progress=job.progress,
-            what=f"{encoder.name}, {set_name}",
-        )
+        ask(job.ranks, encoder, {"set_name": set_name})
+        features = _encode(job, encoder, set_name=set_name)
         for name, values in features.items():
             for split, places in job.places().items():
                 path = job.run / "embeddings" / f"{encoder.name}-{name}-{set_name}-{split}.npy"
                 save_features(path, values[places])
         first = first or dict(features)
     return first
+
+
+def _encode(job: _Job, encoder: Encoder, *, set_name: str) -> dict[str, Tensor]:
+    samples = EvalSet(
+        job.records,
+        root=job.index.root,
+        size=job.config.input.size,
+        fit=job.config.evaluate.view,
+        crop_boxes_xyxy=job.crops_xyxy if set_name == "crop" else None,
+    )
+    return encode_photographs(
+        encoder,
+        samples,
+        batch_size=job.config.evaluate.batch_size,
+        workers=worker_count(job.config.input.workers, processes=job.ranks.local_count),
+        device=job.device,
+        progress=job.progress,
+        what=f"{encoder.name}, {set_name}",
+        ranks=job.ranks,
+    )
 
 
 def _cluster_count(job: _Job) -> tuple[int, str]:

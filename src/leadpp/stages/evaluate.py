@@ -1,5 +1,6 @@
 """Evaluate: features of the student, of the frozen network it began as and of the teacher, measured side by side."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,15 @@ from leadpp.config.tree import Config
 from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.views import EvalSet, ProbeSet, Samples
+from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.answers import answer, choose_temperatures, embeddings_of, misfit
 from leadpp.engine.calibrating import Fit
 from leadpp.engine.encoders import (
     EMBEDDING,
     Encoder,
+    ask,
+    ask_no_more,
+    asked,
     clear_embeddings,
     encode_photographs,
     frozen_encoder,
@@ -48,18 +53,22 @@ _FEATURE_WORDS = {
 }
 
 
-def evaluate(*, index: ImageIndex, run: Path, config: Config, progress: Progress | None = None) -> list[dict[str, Any]]:
+def evaluate(
+    *, index: ImageIndex, run: Path, config: Config, progress: Progress | None = None, ranks: Ranks = ALONE
+) -> list[dict[str, Any]]:
     """Measure every encoder on every set, and write ``evaluation.json`` and ``embeddings/``.
 
     What the run has decides the rows: without a checkpoint there are none of the student, without prototypes (unless
     ``teacher.use`` is ``yes``) none of the teacher, without ``boxes.parquet`` none on crops; a note says so. Features
     are saved as ``embeddings/<encoder>-<feature>-<set>-<split>.npy`` in the order of ``embeddings/<split>.parquet``.
+    Of several processes all encode, each a share; the first measures and writes.
 
     Args:
         index: Labelled photographs with a train and a test part.
         run: The run folder.
         config: The settings.
         progress: Who is told what is being done.
+        ranks: This process among those that evaluate together.
 
     Returns:
         One object per encoder, feature and set, the student's first: ``encoder``, ``feature``, ``set``, the figures of
@@ -68,17 +77,23 @@ def evaluate(*, index: ImageIndex, run: Path, config: Config, progress: Progress
         also the figures of :func:`~leadpp.engine.naming.naming_figures`. Several teachers have rows each (``teacher_1``
         and so on), and ``naming_teacher`` is what they name together, in a row of its own too. What a page shows of the
         names besides, and which knowledge went into them, is in the file alone, under ``names``.
+        Nothing in processes after the first.
 
     Raises:
         DataError: There are no labels, no test or training photographs, one class, or nothing to evaluate.
         LeadppError: Anything else that the user can mend.
     """
-    job = _prepare(index, run, config, progress or SilentProgress())
+    job = _prepare(index, run, config, progress or SilentProgress(), ranks)
+    if not ranks.leads:
+        for each in asked(ranks, _encoders(job)):
+            _encode(job, each.encoder, _Look(**each.look))
+        return []
     rows: list[dict[str, Any]] = []
     seen: list[Encoder] = []
     for encoder in _encoders(job):
         rows += _encoder_rows(job, encoder)
         seen.append(encoder)
+    ask_no_more(ranks)
     if not rows:
         raise DataError(
             f"{run}: nothing to evaluate: evaluate.encoders names {', '.join(config.evaluate.encoders)}, and the run "
@@ -116,9 +131,25 @@ class _Job:
     sets: tuple[str, ...]
     spaces: tuple[Prototypes, ...]
     """Prototypes of the classes in the space of each teacher; none where they are not known."""
+    ranks: Ranks
 
 
-def _prepare(index: ImageIndex, run: Path, config: Config, progress: Progress) -> _Job:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Look:
+    """One way to look at the photographs of one split."""
+
+    set_name: str
+    split: str
+    view: int | None = None
+    """Number of the random view; None is the test view."""
+
+    @property
+    def words(self) -> str:
+        """What is looked at, for a person."""
+        return f"{self.set_name}, {self.split if self.view is None else f'random view {self.view + 1}'}"
+
+
+def _prepare(index: ImageIndex, run: Path, config: Config, progress: Progress, ranks: Ranks) -> _Job:
     records = _labelled(index, progress)
     sets = possible_sets(run, config.evaluate.sets, progress=progress)
     parts = {}
@@ -126,10 +157,11 @@ def _prepare(index: ImageIndex, run: Path, config: Config, progress: Progress) -
         crops = read_boxes(run / "boxes.parquet", records[split]).crop_xyxy if "crop" in sets else None
         labels = [index.class_index(str(record.label)) for record in records[split]]
         parts[split] = _Part(records=records[split], labels=torch.tensor(labels), crops_xyxy=crops)
-    clear_embeddings(run / "embeddings")
-    for split, part in parts.items():
-        paths, names = [record.path for record in part.records], [record.label for record in part.records]
-        save_order(run / "embeddings" / f"{split}.parquet", paths=paths, labels=names)
+    if ranks.leads:
+        clear_embeddings(run / "embeddings")
+        for split, part in parts.items():
+            paths, names = [record.path for record in part.records], [record.label for record in part.records]
+            save_order(run / "embeddings" / f"{split}.parquet", paths=paths, labels=names)
     return _Job(
         index=index,
         run=run,
@@ -139,6 +171,7 @@ def _prepare(index: ImageIndex, run: Path, config: Config, progress: Progress) -
         parts=parts,
         sets=sets,
         spaces=_class_prototypes(index, run, config, progress),
+        ranks=ranks,
     )
 
 
@@ -229,7 +262,7 @@ def _set_rows(job: _Job, encoder: Encoder, *, set_name: str) -> list[dict[str, A
     fixed = {split: _fixed_features(job, encoder, set_name=set_name, split=split) for split in _SPLITS}
     settings = job.config.evaluate
     views = [
-        _view_features(job, encoder, set_name=set_name, view=view)
+        _features(job, encoder, _Look(set_name=set_name, split="train", view=view))
         for view in range(min(settings.probe_views, settings.probe_epochs))
     ]
     naming = _naming(job, encoder, fixed["test"])
@@ -254,47 +287,38 @@ def _set_rows(job: _Job, encoder: Encoder, *, set_name: str) -> list[dict[str, A
 
 
 def _fixed_features(job: _Job, encoder: Encoder, *, set_name: str, split: str) -> dict[str, Tensor]:
-    part = job.parts[split]
-    samples = EvalSet(
-        part.records,
-        root=job.index.root,
-        size=job.config.input.size,
-        fit=job.config.evaluate.view,
-        crop_boxes_xyxy=_boxes(part, set_name),
-    )
-    features = _extract(job, encoder, samples, what=f"{encoder.name}, {set_name}, {split}")
+    features = _features(job, encoder, _Look(set_name=set_name, split=split))
     for name, values in features.items():
         save_features(job.run / "embeddings" / f"{encoder.name}-{name}-{set_name}-{split}.npy", values)
     return features
 
 
-def _view_features(job: _Job, encoder: Encoder, *, set_name: str, view: int) -> dict[str, Tensor]:
-    part = job.parts["train"]
-    samples = ProbeSet(
-        part.records,
-        root=job.index.root,
-        size=job.config.input.size,
-        seed=job.config.seed,
-        view=view,
-        crop_boxes_xyxy=_boxes(part, set_name),
-    )
-    return _extract(job, encoder, samples, what=f"{encoder.name}, {set_name}, random view {view + 1}")
+def _features(job: _Job, encoder: Encoder, look: _Look) -> dict[str, Tensor]:
+    """Have all processes encode, as the first asks them to."""
+    ask(job.ranks, encoder, dataclasses.asdict(look))
+    return _encode(job, encoder, look)
 
 
-def _boxes(part: _Part, set_name: str) -> Tensor | None:
-    return part.crops_xyxy if set_name == "crop" else None
-
-
-def _extract(job: _Job, encoder: Encoder, samples: Samples, *, what: str) -> dict[str, Tensor]:
+def _encode(job: _Job, encoder: Encoder, look: _Look) -> dict[str, Tensor]:
     return encode_photographs(
         encoder,
-        samples,
+        _samples(job, look),
         batch_size=job.config.evaluate.batch_size,
-        workers=worker_count(job.config.input.workers),
+        workers=worker_count(job.config.input.workers, processes=job.ranks.local_count),
         device=job.device,
         progress=job.progress,
-        what=what,
+        what=f"{encoder.name}, {look.words}",
+        ranks=job.ranks,
     )
+
+
+def _samples(job: _Job, look: _Look) -> Samples:
+    part, root, size = job.parts[look.split], job.index.root, job.config.input.size
+    boxes = part.crops_xyxy if look.set_name == "crop" else None
+    if look.view is None:
+        return EvalSet(part.records, root=root, size=size, fit=job.config.evaluate.view, crop_boxes_xyxy=boxes)
+    seed, view = job.config.seed, look.view
+    return ProbeSet(part.records, root=root, size=size, seed=seed, view=view, crop_boxes_xyxy=boxes)
 
 
 def _naming(job: _Job, encoder: Encoder, features: Mapping[str, Tensor]) -> dict[str, float]:

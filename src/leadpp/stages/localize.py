@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -18,12 +18,14 @@ from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.materialize import target_paths
 from leadpp.data.reading import read_photograph
+from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.corloc import measure_boxes
 from leadpp.engine.locating import (
     BoxReader,
     FoundBoxes,
     Indicators,
     ObjectBoxes,
+    collect_boxes,
     computed_indicators,
     gather_boxes,
     located,
@@ -51,14 +53,21 @@ _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 
 
 def localize(
-    *, index: ImageIndex, run: Path, config: Config, backbone: Backbone | None = None, progress: Progress | None = None
+    *,
+    index: ImageIndex,
+    run: Path,
+    config: Config,
+    backbone: Backbone | None = None,
+    progress: Progress | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Fit the localizer, find the object and the crop box in every usable photograph, and write them to the run.
 
     Writes ``localizer.safetensors``; ``boxes.parquet``, one row per usable photograph in index order, in which
     ``object_*`` is the rectangle of the part, ``crop_*`` what views are cut from, and ``score``, ``area_frac`` and
     ``fallback`` belong to the box that the crop is made from; and ``indicators.safetensors``, indicator maps of a
-    sample of photographs for the report.
+    sample of photographs for the report. Of several processes each looks at a share of the photographs; all fit one
+    localizer on what all have seen, and the first writes.
 
     Args:
         index: The photographs.
@@ -66,11 +75,13 @@ def localize(
         config: The settings; ``localize``, ``input.workers``, ``train.device`` and ``seed`` are used.
         backbone: The network, if it is there already; otherwise it is created as the settings say.
         progress: Shows how far it is, and warnings.
+        ranks: This process among those that localize together.
 
     Returns:
         JSON-ready: ``images``, ``fallbacks``, ``fit`` (images, sign margins, share of variance explained),
         ``warnings``, ``policy``, ``protocol``; where true boxes are known also ``corloc`` and ``mean_iou`` of the
-        object box, ``crop_mean_iou``, and ``baselines``: the same figures of two guesses.
+        object box, ``crop_mean_iou``, and ``baselines``: the same figures of two guesses. Nothing in processes after
+        the first.
 
     Raises:
         DataError: No photographs, or one of them cannot be read any more.
@@ -85,22 +96,26 @@ def localize(
     reader = BoxReader(
         root=index.root,
         asked=settings.batch_size,
-        workers=worker_count(config.input.workers),
+        workers=worker_count(config.input.workers, processes=ranks.local_count),
         device=pick_device(config.train.device),
+        threads=ranks.tell(torch.get_num_threads()),
     )
     localizer = Localizer((backbone or create_backbone(settings.backbone)).to(reader.device), _settings(settings))
+    work = _Work(localizer=localizer, reader=reader, progress=progress, ranks=ranks)
     sample = fit_records(index, settings, seed=config.seed)
     policy = crop_policy(index, settings)
     sampled = _sample(len(records), seed=config.seed)
     run.mkdir(parents=True, exist_ok=True)
     keeps = settings.keep_gb > 0 and localizer.applies_as_fitted and len(sample) > _KEEP_FROM * len(records)
+    # Room is asked for as if this process kept the maps of all, so that several decide as one does.
     room = KeptMaps(run, images=len(sample), most_bytes=settings.keep_gb * 1e9) if keeps else nullcontext()
     with room as kept:
-        _fit(localizer, sample, reader, kept, progress)
+        again = _fit(work, sample, kept)
         for warning in localizer.warnings():
             progress.note(warning)
-        again = _Remembered(sample, kept) if kept and kept.images else _Remembered()
-        found, maps = _apply(localizer, records, reader, again, policy=policy, sampled=sampled, progress=progress)
+        found, maps = _apply(work, records, again, policy=policy, sampled=sampled)
+    if not ranks.leads:
+        return {}
     localizer.save(run / LOCALIZER_NAME, metadata={"data": index.digest(), "policy": policy})
     _write_boxes(run / BOXES_NAME, records, found, policy=policy)
     names = [records[place].path for place in sampled]
@@ -154,63 +169,102 @@ def _settings(settings: LocalizeConfig) -> LocalizerSettings:
     )
 
 
-def _fit(
-    localizer: Localizer, sample: Sequence[ImageRecord], reader: BoxReader, kept: KeptMaps | None, progress: Progress
-) -> None:
-    total = math.ceil(len(sample) / reader.batch_size(localizer.fit_size))
-    batches = progress.track(
-        reader.batches(sample, size=localizer.fit_size), total=total, what="fitting the localizer", unit="batches"
-    )
-    localizer.fit((images for images, _ in batches), keep=kept.append if kept else None)
-    if kept and kept.refusal:
-        progress.note(
-            f"the {len(sample)} photographs of the fit go through the network twice, because their feature maps are "
-            f"not kept ({kept.refusal}); localize.keep_gb is what they may take, localize.fit_images how many they are"
-        )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Work:
+    """Who looks at photographs, and with what."""
+
+    localizer: Localizer
+    reader: BoxReader
+    progress: Progress
+    ranks: Ranks
+
+    def share(self, records: Sequence[ImageRecord], *, size: int) -> Sequence[ImageRecord]:
+        """Return this process's share of photographs that are read in pictures of a size."""
+        return records[self.ranks.share_of_batches(len(records), batch_size=self.reader.batch_size(size))]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Remembered:
-    """What need not be read and computed again: photographs of the fit, and their feature maps in the same order."""
+    """What need not be read and computed again: photographs of the fit."""
 
     records: Sequence[ImageRecord] = ()
+    """Those of all processes."""
+    share: Sequence[ImageRecord] = ()
+    """Those of this one."""
     maps: KeptMaps | None = None
+    """Feature maps of the share, in the same order."""
+
+
+def _fit(work: _Work, sample: Sequence[ImageRecord], kept: KeptMaps | None) -> _Remembered:
+    """Fit the localizer on what all processes see; return what can be had again, which is all or nothing."""
+    size = work.localizer.fit_size
+    share = work.share(sample, size=size)
+    batches = work.progress.track(
+        work.reader.batches(share, size=size),
+        total=math.ceil(len(share) / work.reader.batch_size(size)),
+        what=work.ranks.words("fitting the localizer"),
+        unit="batches",
+    )
+    work.localizer.fit((images for images, _ in batches), keep=kept.append if kept else None, ranks=work.ranks)
+    if kept is None:
+        return _Remembered()
+    (refused,) = work.ranks.largest(int(bool(kept.refusal)))
+    if refused:
+        reason = kept.refusal or "another process has no room for them"
+        work.progress.note(
+            f"the {len(sample)} photographs of the fit go through the network twice, because their feature maps are "
+            f"not kept ({reason}); localize.keep_gb is what they may take, localize.fit_images how many they are"
+        )
+        return _Remembered()
+    return _Remembered(records=sample, share=share, maps=kept)
 
 
 def _apply(
-    localizer: Localizer,
+    work: _Work,
     records: Sequence[ImageRecord],
-    reader: BoxReader,
     again: _Remembered,
     *,
     policy: CropPolicy,
     sampled: Sequence[int],
-    progress: Progress,
 ) -> tuple[FoundBoxes, Tensor]:
-    """Locate every object; also return the indicator maps of the sampled places, float16 (N, h, w)."""
+    """Locate every object; also return the indicator maps of the sampled places, float16 (N, h, w).
+
+    Of several processes the first returns what all have found; the others have done a share.
+    """
     known = {record.path for record in again.records}
-    others = [record for record in records if record.path not in known]
-    size = reader.batch_size(localizer.settings.size)
-    total = math.ceil(len(known) / size) + math.ceil(len(others) / size)
-    indicators = chain(_remembered(localizer, again, reader.device), computed_indicators(localizer, others, reader))
-    tracked = progress.track(indicators, total=total, what="finding objects", unit="batches")
-    wanted = {records[place].path for place in sampled}
-    boxes: dict[str, ObjectBoxes] = {}
-    maps: dict[str, Tensor] = {}
-    for record, location in located(localizer, tracked):
-        if record.path in wanted:
-            maps[record.path] = _scaled_map(location)
-        boxes[record.path] = (location.part, location.chosen)
-    found = gather_boxes([boxes[record.path] for record in records], records, policy=policy)
-    return found, torch.stack([maps[records[place].path] for place in sampled])
+    size = work.localizer.settings.size
+    others = work.share([record for record in records if record.path not in known], size=size)
+    total = sum(math.ceil(len(some) / work.reader.batch_size(size)) for some in (again.share, others))
+    indicators = chain(_remembered(work, again), computed_indicators(work.localizer, others, work.reader))
+    tracked = work.progress.track(indicators, total=total, what=work.ranks.words("finding objects"), unit="batches")
+    places = {record.path: place for place, record in enumerate(records)}
+    wanted = set(sampled)
+    boxes: dict[int, ObjectBoxes] = {}
+    maps: dict[int, Tensor] = {}
+    for record, location in located(work.localizer, tracked):
+        place = places[record.path]
+        if place in wanted:
+            maps[place] = _scaled_map(location)
+        boxes[place] = (location.part, location.chosen)
+    mine = sorted(boxes)
+    found = gather_boxes([boxes[place] for place in mine], [records[place] for place in mine], policy=policy)
+    return collect_boxes(found, mine, ranks=work.ranks), _collect_maps(maps, ranks=work.ranks)
 
 
-def _remembered(localizer: Localizer, again: _Remembered, device: torch.device) -> Iterator[Indicators]:
+def _remembered(work: _Work, again: _Remembered) -> Iterator[Indicators]:
     place = 0
     for stages in again.maps.batches() if again.maps else ():
-        indicators = localizer.project([each.to(device) for each in stages])
-        yield indicators, again.records[place : place + len(indicators)]
+        indicators = work.localizer.project([each.to(work.reader.device) for each in stages])
+        yield indicators, again.share[place : place + len(indicators)]
         place += len(indicators)
+
+
+def _collect_maps(maps: Mapping[int, Tensor], *, ranks: Ranks) -> Tensor:
+    """Put the maps of all processes under one another by their places; (N, h, w)."""
+    grid = ranks.largest(*next(iter(maps.values())).shape if maps else (0, 0))
+    mine = torch.stack([*maps.values()]) if maps else torch.empty(0, *grid, dtype=torch.float16)
+    places = ranks.gather_uneven(torch.tensor([*maps], dtype=torch.int64))
+    return ranks.gather_uneven(mine)[places.argsort()]
 
 
 def fit_records(index: ImageIndex, settings: LocalizeConfig, *, seed: int) -> tuple[ImageRecord, ...]:

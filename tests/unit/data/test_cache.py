@@ -190,6 +190,24 @@ def test_no_room_at_all_is_one_clear_line(root: Path, tmp_path: Path, monkeypatc
         make_cache(views, Path(tempfile.gettempdir()), kind="disk")
 
 
+@pytest.mark.parametrize("limit_gb", [0.0, 0.001])
+def test_processes_of_one_machine_share_its_room(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit_gb: float
+) -> None:
+    views = make_views(root)
+    scales = views.lasting_scales()
+    whole = PhotoCache(views.records, scales, kind="ram", folder=tmp_path).size_bytes
+    monkeypatch.setattr(cache_module, "_free_bytes", lambda kind, folder: 2e6 if limit_gb else 2 * whole)
+    alone, *three = (
+        PhotoCache(
+            views.records, scales, kind="ram", folder=tmp_path, limit_gb=limit_gb and whole / 1e9, processes=count
+        )
+        for count in (1, 3, 3, 3)
+    )
+    assert alone.photographs == COUNT
+    assert 0 < sum(each.size_bytes for each in three) <= whole
+
+
 def test_the_disk_keeps_room_for_the_whole_file(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reserved: list[tuple[int, int, int]] = []
     monkeypatch.setattr(os, "posix_fallocate", lambda descriptor, *part: reserved.append((os.dup(descriptor), *part)))

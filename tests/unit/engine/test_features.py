@@ -85,6 +85,15 @@ def test_rows_lie_in_their_items_places_whatever_the_order() -> None:
     assert not straight.requires_grad
 
 
+def test_a_share_has_its_own_rows_and_leaves_room() -> None:
+    images = pictures()
+    encode = backbone_features(TinyBackbone())
+    whole = extract(batches(images, [[0, 1, 2, 3, 4]]), encode, count=5, device=CPU)["gap"]
+    share = extract(batches(images, [[3, 2]]), encode, count=2, device=CPU, first=2, room=7)["gap"]
+    assert len(share) == 7
+    torch.testing.assert_close(share[:2], whole[2:4])
+
+
 def test_a_student_gives_three_features_in_one_forward() -> None:
     student, images = tiny_student().train(), pictures()
     calls = 0

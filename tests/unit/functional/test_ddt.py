@@ -53,6 +53,27 @@ def test_streaming_equals_stacking_in_any_order_of_batches() -> None:
     assert_same(stacked, streamed)
 
 
+def told_by(statistics: DescriptorStatistics) -> list[torch.Tensor]:
+    """What another process gives to be added up, in order."""
+    told: list[torch.Tensor] = []
+
+    def tell(sums: torch.Tensor) -> torch.Tensor:
+        told.append(sums)
+        return sums
+
+    statistics.pool(tell)
+    return told
+
+
+def test_sums_of_several_processes_are_those_of_one() -> None:
+    maps = make_maps()
+    shares = [DescriptorStatistics(5).update_maps(maps[share]) for share in (slice(0, 4), slice(4, 6), slice(0, 0))]
+    told = [told_by(share) for share in shares[1:]]
+    pooled = shares[0].pool(lambda sums: sums + sum(words.pop(0) for words in told))
+    assert_same(pooled, DescriptorStatistics(5).update_maps(maps))
+    assert (type(pooled.count), type(pooled.border_count)) == (int, int)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 24, 64, 100])
 @pytest.mark.parametrize("images", [1, 63, 64, 65, 192, 200])
 def test_zero_rows_are_those_of_the_buffer(images: int, batch_size: int) -> None:

@@ -49,6 +49,26 @@ def test_texture_of_an_earlier_stage_is_left_alone_though_it_varies_most() -> No
     assert float(followed[2]) < -0.6
 
 
+def test_directions_of_several_processes_are_those_of_one() -> None:
+    stages = make_stages()
+    first, second = (
+        StageStatistics([3, 2]).update([each[share] for each in stages]) for share in (slice(5), slice(5, 8))
+    )
+    told: list[torch.Tensor] = []
+
+    def tell(sums: torch.Tensor) -> torch.Tensor:
+        told.append(sums)
+        return sums
+
+    second.pool(tell)
+    first.pool(lambda sums: sums + told.pop(0))
+    expected = StageStatistics([3, 2]).update(stages)
+    assert (first.images, told) == (8, [])
+    for found, one in zip(first.directions(sign_rule="border"), expected.directions(sign_rule="border"), strict=True):
+        torch.testing.assert_close(found.vector, one.vector, rtol=0, atol=1e-12)
+        assert found.margins == pytest.approx(one.margins, abs=1e-12)
+
+
 def test_flipped_sign_of_the_last_stage_flips_the_earlier_ones() -> None:
     fine, coarse = make_stages()
     by_loading = StageStatistics([3, 2]).update([fine, -coarse]).directions(sign_rule="loading")

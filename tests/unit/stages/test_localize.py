@@ -258,11 +258,8 @@ def test_own_statistics_are_not_those_of_the_fit(sixty: ImageIndex, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("size", "asked", "expected"), [(448, 0, 3), (224, 0, 12), (2000, 0, 1), (448, 7, 7)])
-def test_batches_go_by_the_size_of_the_pictures(
-    monkeypatch: pytest.MonkeyPatch, size: int, asked: int, expected: int
-) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    reader = BoxReader(root=Path(), asked=asked, workers=0, device=torch.device("cpu"))
+def test_batches_go_by_the_size_of_the_pictures(size: int, asked: int, expected: int) -> None:
+    reader = BoxReader(root=Path(), asked=asked, workers=0, device=torch.device("cpu"), threads=3)
     assert reader.batch_size(size) == expected
 
 
