@@ -1,8 +1,12 @@
 """When memory runs out in a step: what the step has changed is put back, and it is tried again in smaller parts."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from leadpp.errors import LeadppError
 from leadpp.models.learner import Learner
 from leadpp.models.parts import Parts, most_parts
 
@@ -66,3 +70,19 @@ def take_smaller_parts(learner: Learner, *, rows: int) -> Parts:
 def _copy(into: list[Tensor], of: list[Tensor]) -> None:
     if into:
         torch._foreach_copy_(into, of)
+
+
+@contextlib.contextmanager
+def memory_told(device: torch.device, *, batch_size: int) -> Iterator[None]:
+    """Turn what torch says when memory runs out for good into one line.
+
+    Raises:
+        LeadppError: It ran out.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise LeadppError(
+            f"{device} has too little memory for a batch of {batch_size}; lower train.batch_size or input.size, or "
+            "set train.precision bf16 or train.micro_batches"
+        ) from error

@@ -237,7 +237,7 @@ def _run_stage(job: Job, index: ImageIndex, name: str, *, heading: str, leading:
     memory.forget(name)
     started = time.monotonic()
     try:
-        with leading.stage(name):
+        with leading.stage(name, index):
             summary = _RUNNERS[name](job, index)
     except (LeadppError, KeyboardInterrupt):
         if known and _stamps(job.run, outputs) == before:  # nothing was touched, so what was finished still is

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from leadpp.config import build_config
 from leadpp.data.index import ImageIndex, read_index
-from leadpp.errors import LeadppError
+from leadpp.errors import ArtifactError, LeadppError
 from leadpp.pipeline.job import Job
 
 SHARED: tuple[str, ...] = ("localize", "train", "evaluate")
@@ -22,12 +22,12 @@ class Leading:
         self._job, self._amid = job, False
 
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Have the others do their shares of a stage for as long as this lasts."""
+    def stage(self, name: str, index: ImageIndex) -> Iterator[None]:
+        """Have the others do their shares of a stage, over the photographs of an index, for as long as this lasts."""
         if name not in SHARED:
             yield
             return
-        self._job.ranks.tell({"stage": name, "config": dataclasses.asdict(self._job.config)})
+        self._job.ranks.tell({"stage": name, "config": dataclasses.asdict(self._job.config), "index": index.digest()})
         self._amid = True
         yield
         self._amid = False
@@ -59,5 +59,11 @@ def follow(job: Job, runners: dict[str, Runner]) -> None:
             raise LeadppError(message["failed"])
         config = build_config(message["config"])
         # Read anew for each stage: what the run knows of its photographs is what the first process wrote last.
-        index = read_index(job.run / "index.parquet")
+        path = job.run / "index.parquet"
+        index = read_index(path)
+        if index.digest() != message["index"]:
+            raise ArtifactError(
+                f"{path}: process {job.ranks.rank} of {job.ranks.count} finds other photographs there than the first "
+                "process wrote; the run folder must be on a disk that all machines see alike"
+            )
         runners[message["stage"]](dataclasses.replace(job, config=config), index)

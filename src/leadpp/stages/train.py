@@ -22,6 +22,7 @@ from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.answers import choose_temperatures
 from leadpp.engine.compiling import compile_networks, eagerly
 from leadpp.engine.lessons import Consensus, Lessons, Space, remember_answers
+from leadpp.engine.memory import memory_told
 from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
 from leadpp.engine.plan import LoopPlan
 from leadpp.engine.restore import describe_student
@@ -36,7 +37,7 @@ from leadpp.engine.runtime import (
 from leadpp.engine.step import StepPlan
 from leadpp.engine.trainer import Monitor, OtherTrainingError, Trainer
 from leadpp.engine.waiting import Reading
-from leadpp.errors import ConfigError, LeadppError, TextError
+from leadpp.errors import ConfigError, TextError
 from leadpp.functional.objective import Objective, ViewName
 from leadpp.functional.randomness import generator_for
 from leadpp.models.backbone import create_backbone
@@ -94,7 +95,17 @@ def train(
         )
     records = index.usable("train")
     crops = read_boxes(run / "boxes.parquet", records).crop_xyxy if _sees_objects(views) else None
-    samples = _view_set(records, objective, views, crops, root=index.root, run=run, config=config, progress=progress)
+    samples = _view_set(
+        records,
+        objective,
+        views,
+        crops,
+        root=index.root,
+        run=run,
+        config=config,
+        progress=progress,
+        processes=ranks.local_count,
+    )
     loader = train_loader(
         samples,
         batch_size=config.train.batch_size,
@@ -111,11 +122,6 @@ def train(
     learner = _learner(config, objective, taught, photographs=len(records)).to(device)
     learner.divide(config.train.micro_batches)
     monitor: Monitor | None = _monitor(records, index=index, config=config, device=device, ranks=ranks)
-    if config.checkpoint.best and monitor is None:
-        raise ConfigError(
-            f"checkpoint.best is {config.checkpoint.best}, but nothing is measured in training: that needs labels and "
-            "train.monitor_every of at least 1; leave checkpoint.best empty"
-        )
     if config.train.compile:
         progress.note(_compile(learner, lessons, config, device, ranks=ranks))
         monitor = None if monitor is None else eagerly(monitor)
@@ -135,13 +141,8 @@ def train(
     )
     if resume:
         _go_on(trainer, epochs=config.train.epochs, anew_if_other=resume == "if-same", progress=progress)
-    try:
+    with memory_told(device, batch_size=config.train.batch_size):
         return trainer.fit(loader)
-    except torch.OutOfMemoryError as error:
-        raise LeadppError(
-            f"{device} has too little memory for a batch of {config.train.batch_size}; lower train.batch_size or "
-            "input.size, or set train.precision bf16"
-        ) from error
 
 
 def _check_shares(config: Config, ranks: Ranks) -> None:
@@ -366,6 +367,7 @@ def _view_set(
     run: Path,
     config: Config,
     progress: Progress,
+    processes: int,
 ) -> ViewSet:
     samples = ViewSet(
         records,
@@ -380,7 +382,12 @@ def _view_set(
     )
     if config.input.cache != "none":
         cache = PhotoCache(
-            records, samples.lasting_scales(), kind=config.input.cache, folder=run, limit_gb=config.input.cache_limit_gb
+            records,
+            samples.lasting_scales(),
+            kind=config.input.cache,
+            folder=run,
+            limit_gb=config.input.cache_limit_gb,
+            processes=processes,
         )
         progress.note(cache.describe())
         samples.keep(cache)
@@ -413,6 +420,11 @@ def _monitor(
     """Set up the measuring between epochs: a fifth of the labelled training photographs ask, the others vote."""
     labelled = [record for record in records if record.label is not None]
     if config.train.monitor_every == 0 or len(labelled) < 2:
+        if config.checkpoint.best:
+            raise ConfigError(
+                f"checkpoint.best is {config.checkpoint.best}, but nothing is measured in training: that needs labels "
+                "and train.monitor_every of at least 1; leave checkpoint.best empty"
+            )
         return None
     generator = generator_for(config.seed, "monitor")
     drawn = torch.randperm(len(labelled), generator=generator)[:_MONITOR_PHOTOGRAPHS].sort().values.tolist()

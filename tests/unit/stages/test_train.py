@@ -534,7 +534,7 @@ def test_the_monitor_looks_at_some_photographs_with_labels(
         shown.append(EvalSet(*args, **settings))
         return shown[-1]
 
-    def watch_monitor(views: Iterable[Mapping[str, Tensor]], **settings: Tensor) -> NeighbourMonitor:
+    def watch_monitor(views: Iterable[Mapping[str, Tensor]], **settings: Any) -> NeighbourMonitor:  # noqa: ANN401
         asked.append(settings)
         return NeighbourMonitor(views, **settings)
 
