@@ -101,6 +101,7 @@ class Iteration:
         self.descent = Descent(learner, loop, ranks=ranks)
         self._undo = Undo(learner, key_weights=order.key_update == "forward")
         self.parts: Parts = 0
+        self._reason = ""
         self.average = StudentAverage(learner.student, decay=loop.average_decay) if loop.average_decay > 0 else None
 
     def run(self, batch: Mapping[str, Tensor], *, step: int, epoch: int, steps_per_epoch: int) -> Told:
@@ -153,6 +154,7 @@ class Iteration:
         except RuntimeError as error:
             if not (ran_out(error) and self._ranks.alone):
                 raise
+            self._reason = str(error).split("\n", maxsplit=1)[0]
         return None
 
     def _make_room(self, *, rows: int) -> None:
@@ -161,7 +163,7 @@ class Iteration:
         if self.parts == 0:
             raise LeadppError(
                 f"{self._learner.device} has too little memory for a batch of {rows}, although it is taken in the "
-                "smallest parts; lower train.batch_size or input.size, or set train.precision bf16"
+                f"smallest parts ({self._reason}); lower train.batch_size or input.size, or set train.precision bf16"
             )
 
 

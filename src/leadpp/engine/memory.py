@@ -10,10 +10,13 @@ from leadpp.errors import LeadppError
 from leadpp.models.learner import Learner
 from leadpp.models.parts import Parts, most_parts
 
+_WORDS = ("DefaultCPUAllocator", "could not create a primitive", "could not create a memory object", "std::bad_alloc")
+"""What torch and oneDNN say where a CPU has no memory left; oneDNN does not say why it could not."""
+
 
 def ran_out(error: RuntimeError) -> bool:
     """Tell whether an error says that memory ran out, on a GPU or not."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _WORDS)
 
 
 class Undo:

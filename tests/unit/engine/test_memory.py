@@ -107,7 +107,9 @@ def test_memory_that_is_too_small_for_one_row_is_a_clear_end() -> None:
     learner, iteration = trainer_of(FULL, batchnorm=False)
     SmallDevice(learner.student.backbone, room=0)
     before = copy.deepcopy(learner.student.state_dict())
-    with pytest.raises(LeadppError, match=r"a batch of 8, although it is taken in the smallest parts; lower"):
+    with pytest.raises(
+        LeadppError, match=r"a batch of 8, although it is taken in the smallest parts \(the card is full\); lower"
+    ):
         step(iteration, 0)
     for name, tensor in before.items():
         assert torch.equal(learner.student.state_dict()[name], tensor)
