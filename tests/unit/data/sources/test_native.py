@@ -20,7 +20,7 @@ def parts(raw: RawData) -> dict[str, tuple[str | None, str | None]]:
 
 
 def test_every_kind_has_a_reader() -> None:
-    assert list(READERS) == ["cub", "cars", "aircraft", "dogs", "folder"]
+    assert list(READERS) == ["cub", "cars", "aircraft", "dogs", "folder", "shards"]
 
 
 @pytest.mark.parametrize("base", ["", "CUB_200_2011"])
