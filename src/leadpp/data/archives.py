@@ -111,7 +111,7 @@ class Archive:
 
     def _entry(self, member: tarfile.TarInfo) -> Entry:
         kind = _kind(member)
-        size = member.size if kind in ("file", "sparse") else 0
+        size = member.size if kind == "file" else 0
         if member.offset_data + size > self._size:
             raise tarfile.ReadError(f"it ends in the middle of {member.name[-80:]!a}")
         return Entry(member.name, kind, member.offset_data, size)

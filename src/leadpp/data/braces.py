@@ -1,15 +1,13 @@
 """Names of many files in one word, as shells and WebDataset write them: ``{0000..0099}`` and ``{a,b}``."""
 
-import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from leadpp.errors import DataError
 
 MOST_WORDS = 1_000_000
 """How many names one word may stand for."""
 
-_INNERMOST = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(-?\d{1,18}))?")
 
 
@@ -26,27 +24,62 @@ def expand_braces(word: str) -> list[str]:
     Raises:
         DataError: A brace is not closed, holds neither a range nor a list, or stands for too many names.
     """
-    found = _INNERMOST.search(word)
-    if found is None:
-        if "{" in word or "}" in word:
-            raise DataError(f"{word}: a brace stands alone; expected names such as shards/{{0000..0099}}.tar")
+    before, brace, rest = word.partition("{")
+    if not brace:
+        if "}" in word:
+            raise _alone(word)
         return [word]
+    inner, after = _closed(rest, word)
+    ends = expand_braces(after)
     words: list[str] = []
-    for choice in _choices(found.group(1), word):
-        words += expand_braces(word[: found.start()] + choice + word[found.end() :])
+    for choice in _choices(inner, word):
+        words += [before + choice + end for end in ends]
         if len(words) > MOST_WORDS:
             raise DataError(f"{word}: stands for more than {MOST_WORDS:,} names")
     return words
 
 
-def _choices(inner: str, word: str) -> Iterator[str] | Sequence[str]:
+def _closed(rest: str, word: str) -> tuple[str, str]:
+    """Divide what follows an open brace at the one that closes it."""
+    depth = 1
+    for place, letter in enumerate(rest):
+        depth += (letter == "{") - (letter == "}")
+        if depth == 0:
+            return rest[:place], rest[place + 1 :]
+    raise _alone(word)
+
+
+def _choices(inner: str, word: str) -> Iterator[str]:
     ends = _RANGE.fullmatch(inner)
-    if ends is None:
-        if "," not in inner:
-            raise DataError(f"{word}: {{{inner}}} is neither a range such as {{0000..0099}} nor a list such as {{a,b}}")
-        return inner.split(",")
-    first, last, step = int(ends[1]), int(ends[2]), abs(int(ends[3] or 1)) or 1
-    numbers = range(first, last + 1, step) if first <= last else range(first, last - 1, -step)
-    padded = any(re.match(r"-?0\d", end) for end in (ends[1], ends[2]))
-    width = max(len(ends[1]), len(ends[2])) if padded else 0
-    return (f"{number:0{width}d}" for number in itertools.islice(numbers, MOST_WORDS + 1))
+    if ends is not None:
+        yield from _numbers(ends[1], ends[2], int(ends[3] or 1))
+        return
+    choices = _divided(inner)
+    if len(choices) == 1:
+        raise DataError(f"{word}: {{{inner}}} is neither a range such as {{0000..0099}} nor a list such as {{a,b}}")
+    for choice in choices:
+        yield from expand_braces(choice)
+
+
+def _divided(inner: str) -> list[str]:
+    """Divide a list at the commas that are in no other braces."""
+    choices, depth = [""], 0
+    for letter in inner:
+        depth += (letter == "{") - (letter == "}")
+        if letter == "," and depth == 0:
+            choices.append("")
+        else:
+            choices[-1] += letter
+    return choices
+
+
+def _numbers(first: str, last: str, step: int) -> Iterator[str]:
+    low, high, by = int(first), int(last), abs(step) or 1
+    numbers = range(low, high + 1, by) if low <= high else range(low, high - 1, -by)
+    padded = any(re.match(r"-?0\d", end) for end in (first, last))
+    width = max(len(first), len(last)) if padded else 0
+    return (f"{number:0{width}d}" for number in numbers)
+
+
+def _alone(word: str) -> DataError:
+    return DataError(f"{word}: a brace stands alone; expected names such as shards/{{0000..0099}}.tar")

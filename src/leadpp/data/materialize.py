@@ -46,11 +46,12 @@ def place(source: Place, target: Path, *, how: LinkKind) -> None:
         how: ``"copy"``, ``"hard"`` or ``"soft"``; links of the last kind hold the absolute path.
 
     Raises:
-        ArtifactError: The disk refused, or a hard link would have to cross file systems.
+        ArtifactError: The disk refused, a hard link would have to cross file systems, or a link lead into an archive.
         DataError: A member of an archive cannot be read any more.
     """
     if isinstance(source, Member):
-        assert how == "copy"
+        if how != "copy":
+            raise ArtifactError(f"{target}: no links lead into archives; choose copy instead")
         _take_out(source, target)
         return
     if how == "copy":

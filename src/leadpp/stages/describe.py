@@ -174,7 +174,10 @@ def class_names(data: Path) -> tuple[str, ...]:
     else:
         classes = (read_index(index) if index.is_file() else read_folder(data)).classes
     if not classes:
-        raise TextError(f"{data}: its photographs are not in class folders, and have no .cls in archives, so there are no names; give --names")
+        raise TextError(
+            f"{data}: its photographs are not in class folders and, in archives, have no .cls, so there are no names; "
+            "give --names"
+        )
     check_distinct(classes, what=f"{data}: classes")
     return classes
 
