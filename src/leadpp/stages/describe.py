@@ -174,10 +174,8 @@ def class_names(data: Path) -> tuple[str, ...]:
     else:
         classes = (read_index(index) if index.is_file() else read_folder(data)).classes
     if not classes:
-        raise TextError(
-            f"{data}: its photographs are not in class folders and, in archives, have no .cls, so there are no names; "
-            "give --names"
-        )
+        found = "have no classes" if names_shards(data) else "are not in class folders"
+        raise TextError(f"{data}: its photographs {found}, so there are no names; give --names")
     check_distinct(classes, what=f"{data}: classes")
     return classes
 
