@@ -140,8 +140,10 @@ class _Looking:
         states = _states(root, records)
         found = [self._remembered(record, state, known) for record, state in zip(records, states, strict=True)]
         fresh = [place for place, inspection in enumerate(found) if inspection is None]
-        tasks = [(records[place].place(root), records[place].cut_bottom_px, self.most_pixels) for place in fresh]
-        looked = each_in_turn(_inspect, tasks, workers=self.workers, chunk=_CHUNK)
+        tasks: list[_Task] = [
+            (records[place].place(root), records[place].cut_bottom_px, self.most_pixels) for place in fresh
+        ]
+        looked = each_in_turn(inspect_image, tasks, workers=self.workers, chunk=_CHUNK)
         shown = self.progress.track(looked, total=len(tasks), what="read")
         for place, inspection in zip(fresh, shown, strict=True):
             found[place] = inspection
@@ -171,10 +173,6 @@ def _states(root: Path, records: Sequence[RawRecord]) -> list[tuple[int, int]]:
         state_of(root / record.path) if record.archive is None else (record.size_bytes, archives[record.archive][1])
         for record in records
     ]
-
-
-def _inspect(task: _Task) -> Inspection:
-    return inspect_image(*task)
 
 
 def _record(raw: RawRecord, look: _Look) -> ImageRecord:

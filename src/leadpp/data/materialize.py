@@ -16,6 +16,8 @@ from leadpp.io.artifacts import make_folder, replacing
 LinkKind = Literal["copy", "hard", "soft"]
 
 _LONGEST_STEM_BYTES = 200
+_LONGEST_NAME_BYTES = 240
+"""File systems take 255, of which writing needs some; names in archives may be of any length."""
 
 
 def target_paths(records: Sequence[ImageRecord], classes: Sequence[str]) -> dict[str, str]:
@@ -111,7 +113,8 @@ def _take_out(member: Member, target: Path) -> None:
 
 
 def _name(record: ImageRecord) -> str:
-    return PurePosixPath(record.path).name
+    name = PurePosixPath(record.path).name
+    return name if len(name.encode()) <= _LONGEST_NAME_BYTES else _tell_apart(name, record.path)
 
 
 def _tell_apart(path: str, origin: str) -> str:

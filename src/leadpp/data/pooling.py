@@ -13,16 +13,17 @@ from leadpp.errors import DataError
 PATIENCE_S = 15.0
 """Seconds of work from which on reading processes are worth their start, which takes some seconds itself."""
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 
-def each_in_turn(work: Callable[[T], R], items: Sequence[T], *, workers: int, chunk: int = 1) -> Iterator[R]:
+def each_in_turn(
+    work: Callable[..., R], items: Sequence[tuple[object, ...]], *, workers: int, chunk: int = 1
+) -> Iterator[R]:
     """Yield the result of every item, in order.
 
     Args:
-        work: A function of a module, so that other processes find it.
-        items: What it is given.
+        work: A function of a module, which each process imports with all that it imports itself.
+        items: Its arguments.
         workers: Processes besides this one, which only waits once they work; 0 does everything here.
         chunk: Items that a process is given at once.
 
@@ -35,10 +36,10 @@ def each_in_turn(work: Callable[[T], R], items: Sequence[T], *, workers: int, ch
         if workers and done and elapsed_s / done * (len(items) - done) > PATIENCE_S:
             yield from _in_pool(work, items[done:], workers=workers, chunk=chunk)
             return
-        yield work(item)
+        yield work(*item)
 
 
-def _in_pool(work: Callable[[T], R], items: Sequence[T], *, workers: int, chunk: int) -> Iterator[R]:
+def _in_pool(work: Callable[..., R], items: Sequence[tuple[object, ...]], *, workers: int, chunk: int) -> Iterator[R]:
     # Spawned, because forking a process that runs torch's threads can hang.
     pool = ProcessPoolExecutor(
         workers + 1,
@@ -47,7 +48,7 @@ def _in_pool(work: Callable[[T], R], items: Sequence[T], *, workers: int, chunk:
         initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is this process's to handle
     )
     try:
-        yield from pool.map(work, items, chunksize=chunk)
+        yield from pool.map(work, *zip(*items, strict=True), chunksize=chunk)
     except BrokenProcessPool as error:
         raise DataError(
             "a process that reads photographs died, perhaps for want of memory; try again with fewer or 0 workers"

@@ -204,7 +204,9 @@ def test_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     pooled: list[int] = []
     in_pool = pooling._in_pool
 
-    def spy(work: Callable[[int], int], items: list[int], *, workers: int, chunk: int) -> Iterator[int]:
+    def spy(
+        work: Callable[..., object], items: list[tuple[object, ...]], *, workers: int, chunk: int
+    ) -> Iterator[object]:
         pooled.append(len(items))
         return in_pool(work, items, workers=workers, chunk=chunk)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from leadpp.data.materialize import LinkKind, place, remove_placed, target_paths
+from leadpp.data.places import Member
 from leadpp.data.records import ImageRecord, Split
-from leadpp.errors import ArtifactError
+from leadpp.errors import ArtifactError, DataError
 from tests.unit.data.native import LONG_NAME
 
 
@@ -29,6 +30,25 @@ def test_paths_are_split_class_and_file() -> None:
 
 def test_without_labels_paths_are_split_and_file() -> None:
     assert target_paths([record("deep/1.jpg", None)], []) == {"deep/1.jpg": "train/1.jpg"}
+
+
+def test_names_in_archives_may_be_longer_than_those_of_files(tmp_path: Path) -> None:
+    paths = target_paths([record(f"x.tar/{'é' * 5000}{n}.jpg", None) for n in range(2)], [])
+    assert len(set(paths.values())) == 2
+    for path in paths.values():
+        assert path.startswith("train/ééé")
+        assert path.endswith(".jpg")
+        place(Member(write_file(tmp_path / "x.tar"), "x", 2, 3), tmp_path / path, how="copy")
+        assert (tmp_path / path).read_bytes() == b"234"
+        with pytest.raises(ArtifactError, match="no links lead into archives"):
+            place(Member(tmp_path / "x.tar", "x", 2, 3), tmp_path / path, how="soft")
+        with pytest.raises(DataError, match=r"x\.tar/x: x\.tar ends before"):
+            place(Member(tmp_path / "x.tar", "x", 9, 3), tmp_path / path, how="copy")
+
+
+def write_file(path: Path) -> Path:
+    path.write_bytes(b"0123456789")
+    return path
 
 
 def test_files_that_would_meet_are_told_apart() -> None:
