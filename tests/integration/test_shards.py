@@ -1,9 +1,12 @@
 """The same photographs in folders and in tar archives: the same boxes, weights and features, to the last bit."""
 
 import json
+import re
+import runpy
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -41,7 +44,7 @@ def ran(cli: Cli, words: Sequence[object], *, data: object, run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_labels(flat: Path, demo: Path, tmp_path: Path, cli: Cli) -> None:
+def test_without_labels(flat: Path, demo: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two archives, read by processes of their own; the folder in this one."""
     files = pack_folder(flat, labelled=False)
     names = sorted(files)
@@ -57,6 +60,20 @@ def test_without_labels(flat: Path, demo: Path, tmp_path: Path, cli: Cli) -> Non
     assert told[1][1].startswith("0000.tar/00.jpg,")
     assert told[1][-1].startswith(f"0001.tar/{names[-1]},")
     assert [line.rpartition("/")[2] for line in told[1]] == told[0]
+    embedded_as_the_document_says(tmp_path, monkeypatch)
+
+
+def embedded_as_the_document_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the lines of docs/scale.md over two archives; their features are those of the run."""
+    document = (Path(__file__).parents[2] / "docs/scale.md").read_text(encoding="utf-8")
+    lines = next(block for block in re.findall(r"```python\n(.*?)```", document, re.DOTALL) if "embedded/" in block)
+    (folder / "lines.py").write_text(lines.replace("range(100)", "range(2)").replace('"RUN"', '"tars"'))
+    (folder / "embedded").mkdir()
+    monkeypatch.chdir(folder)
+    runpy.run_path("lines.py")
+    found = np.concatenate([np.load(folder / f"embedded/{number:04d}.npy", allow_pickle=False) for number in range(2)])
+    own = np.load(folder / "tars/embeddings/student-embedding-whole-train.npy", allow_pickle=False)
+    np.testing.assert_allclose(found, own, atol=1e-6)  # sums depend on how many are in a batch
 
 
 @pytest.mark.slow
