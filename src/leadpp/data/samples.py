@@ -16,13 +16,16 @@ from leadpp.data.images import IMAGE_SUFFIXES
 from leadpp.data.naming import is_inner_path
 from leadpp.errors import DataError
 
-_MOST_CLASS_BYTES, _MOST_JSON_BYTES = 1_000, 1_000_000
+_MOST_CLASS_BYTES, _MOST_JSON_BYTES, _MOST_NAME_BYTES = 1_000, 1_000_000, 4_096
+_SHOWN = 80
+"""Letters of a name that are told."""
 _IN_WORDS = {
     "link": "links in archives are left out",
     "special": "devices, FIFOs and the like in archives are left out",
     "sparse": "sparse files in archives are left out",
     "unnameable": "files in archives whose names are not valid UTF-8 are left out",
     "outer": "files in archives whose names lead out of it are left out",
+    "long": "files in archives whose names are longer than any path are left out",
     "twice": "names stand twice in one archive, where the last is taken",
     "second": "pictures stand beside another of the same name and are left out",
     "dotted": "pictures with a second ending, like .mask.png, are left out",
@@ -53,7 +56,7 @@ class LeftOut:
     def note(self, why: str, name: str) -> None:
         """Count one more, for a reason that :data:`_IN_WORDS` has."""
         self.counts[why] += 1
-        self.first.setdefault(why, name)
+        self.first.setdefault(why, name[:_SHOWN])
 
     def add(self, other: "LeftOut") -> None:
         """Count what was met in another archive as well."""
@@ -114,6 +117,8 @@ def _taken(entry: Entry, left_out: LeftOut) -> str:
         left_out.note("outer", shown)
     elif shown != entry.name:
         left_out.note("unnameable", shown)
+    elif len(name.encode()) > _MOST_NAME_BYTES:
+        left_out.note("long", shown)
     else:
         return name
     return ""
@@ -133,7 +138,7 @@ def _pictures(archive: Archive, files: Mapping[str, Entry], left_out: LeftOut) -
         elif ending in (".cls", ".json"):
             words[key + ending] = entry
         elif ending != ".txt":  # most often a caption
-            left_out.others[ending] += 1
+            left_out.others[ending[:_SHOWN]] += 1
     for key, name in dotted:
         if key in plain_names:
             left_out.note("dotted", name)
@@ -174,7 +179,8 @@ def _label_in(content: bytes) -> str | None:
     values = (told.get(name) for name in ("label", "class")) if isinstance(told, dict) else ()
     value = next((value for value in values if isinstance(value, str | int) and not isinstance(value, bool)), None)
     label = "" if value is None else _plain(str(value))
-    return label if label.encode(errors="ignore").decode() == label and label else None
+    content = label.encode(errors="ignore")
+    return label if content.decode() == label and 0 < len(content) <= _MOST_CLASS_BYTES else None
 
 
 def _plain(text: str) -> str:

@@ -153,7 +153,8 @@ def test_sizes_that_lead_back_end(tmp_path: Path, size: int) -> None:
     header = bytearray(tarfile.TarInfo("a.jpg").tobuf(tarfile.USTAR_FORMAT))
     header[124:136] = (256**11 * 255 + (size % 256**11)).to_bytes(12, "big")
     header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:]))
-    (tmp_path / "x.tar").write_bytes(bytes(header) * 5 + bytes(1024))
+    first = tarfile.TarInfo("0.jpg").tobuf(tarfile.USTAR_FORMAT)  # back to which, again and again, the size leads
+    (tmp_path / "x.tar").write_bytes(first + bytes(header) * 5 + bytes(1024))
     with pytest.raises(DataError, match="damaged or cut off"):
         entries(tmp_path / "x.tar")
 

@@ -138,6 +138,19 @@ def test_an_unchanged_archive_is_not_looked_through_again(folder: Path, monkeypa
     assert [record.path for record in again.records] == [record.path for record in index.records][:3]
 
 
+def test_photographs_that_lie_elsewhere_are_looked_at_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive that was packed in another order, and given the time of the former."""
+    index = open_data(folder / "x.tar", seed=3)
+    status = (folder / "x.tar").stat()
+    pack_all(folder, NAMES[::-1])
+    os.utime(folder / "x.tar", ns=(status.st_atime_ns, status.st_mtime_ns))
+    opened = spied(monkeypatch)
+    again = open_data(folder / "x.tar", seed=3, previous=index)
+    assert opened == list(NAMES)
+    assert again.digest() == index.digest()
+    assert [record.offset_bytes for record in again.records] != [record.offset_bytes for record in index.records]
+
+
 def shorten(folder: Path) -> None:
     os.truncate(folder / "x.tar", 600)
 

@@ -111,6 +111,7 @@ def test_what_is_not_taken_is_told(tmp_path: Path) -> None:
         member("/etc/out.jpg", b""),
         member("a/../../out.jpg", b""),
         member("caf\udce9.jpg", b""),
+        member("d/" * 3000 + "1.jpg", b""),
     ]
     raw = read_shards(write_tar(tmp_path / "x.tar", made))
     assert [(record.path, record.size_bytes) for record in raw.records] == [
@@ -123,6 +124,7 @@ def test_what_is_not_taken_is_told(tmp_path: Path) -> None:
         "2 devices, FIFOs and the like in archives are left out (first: pipe.jpg)",
         "1 files in archives whose names are not valid UTF-8 are left out (first: caf\\udce9.jpg)",
         "3 files in archives whose names lead out of it are left out (first: ../out.jpg)",
+        f"1 files in archives whose names are longer than any path are left out (first: {'d/' * 40})",
         "1 names stand twice in one archive, where the last is taken (first: 1.jpg)",
         "1 pictures stand beside another of the same name and are left out (first: 1.png)",
         "1 pictures with a second ending, like .mask.png, are left out (first: 1.mask.png)",
@@ -158,7 +160,18 @@ def test_a_missing_archive_is_named(tmp_path: Path) -> None:
         read_shards(tmp_path / "{0..2}.tar")
 
 
-@pytest.mark.parametrize("told", ["[" * 3000, "[1]", '{"label": true}', '{"label": ""}', '{"label": "\\ud800"}', "{"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        "[" * 3000,
+        "[1]",
+        '{"label": "%s"}' % ("x" * 1001),
+        '{"label": true}',
+        '{"label": ""}',
+        '{"label": "\\ud800"}',
+        "{",
+    ],
+)
 def test_json_that_names_no_class(tmp_path: Path, told: str) -> None:
     raw = read_shards(pack(tmp_path / "x.tar", {"1.jpg": b"", "1.json": told.encode()}))
     assert labels(raw) == {"x.tar/1.jpg": None}
