@@ -16,8 +16,6 @@ from leadpp.io.artifacts import make_folder, replacing
 LinkKind = Literal["copy", "hard", "soft"]
 
 _LONGEST_STEM_BYTES = 200
-_LONGEST_NAME_BYTES = 240
-"""File systems take 255, of which writing needs some; names in archives may be of any length."""
 
 
 def target_paths(records: Sequence[ImageRecord], classes: Sequence[str]) -> dict[str, str]:
@@ -113,8 +111,10 @@ def _take_out(member: Member, target: Path) -> None:
 
 
 def _name(record: ImageRecord) -> str:
-    name = PurePosixPath(record.path).name
-    return name if len(name.encode()) <= _LONGEST_NAME_BYTES else _tell_apart(name, record.path)
+    name = PurePosixPath(record.path)
+    if record.archive is None:
+        return name.name
+    return safe_folder_names([name.stem])[name.stem] + name.suffix  # in an archive it may be anything, of any length
 
 
 def _tell_apart(path: str, origin: str) -> str:
