@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from scipy.io import savemat
 from leadpp.config import build_config, read_yaml, write_yaml
 from leadpp.data.boxes import read_boxes
 from leadpp.data.images import decode_image
+from leadpp.data.naming import is_inner_path
+from leadpp.data.places import read_place
 from leadpp.data.records import ImageIndex, ImageRecord, read_index, write_index
-from leadpp.data.sources import READERS
+from leadpp.data.sources import READERS, read_shards
 from leadpp.data.sources.annotations import read_pairs
 from leadpp.data.sources.cars_parquet import open_cars_mirror
 from leadpp.data.sources.matlab import read_variable
@@ -308,6 +311,52 @@ def _image_seeds(folder: Path) -> Files:
     return seeds
 
 
+def _shard_seeds(folder: Path) -> Files:
+    del folder
+    deep = "deep/" * 30 + "\xe9"
+    contents = {
+        "1.jpg": b"\xff\xd8\xff" * 200,
+        "1.cls": b"7",
+        f"{deep}.png": b"",
+        f"{deep}.cls": b"A b",
+        "1.mask.png": b"x",
+    }
+    seeds: Files = {}
+    for name, form in (("ustar", tarfile.USTAR_FORMAT), ("gnu", tarfile.GNU_FORMAT), ("pax", tarfile.PAX_FORMAT)):
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
+            for path, content in contents.items():
+                info = tarfile.TarInfo(path)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+            link = tarfile.TarInfo("link.jpg")
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(link)
+        seeds[name] = stream.getvalue()
+    labelled = b'{"label": "a", "class": 3}'
+    info, sparse = tarfile.TarInfo("9.json"), tarfile.TarInfo("GNUSparseFile.0/x.jpg")
+    info.size = len(labelled)
+    sparse.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
+    sparse.size = 515
+    picture = tarfile.TarInfo("9.webp")
+    seeds["sparse"] = (
+        info.tobuf() + labelled.ljust(512, b"\0") + picture.tobuf()
+        + sparse.tobuf(tarfile.PAX_FORMAT) + b"1\n0\n3\n".ljust(512, b"\0") + b"abc".ljust(512, b"\0") + bytes(1024)
+    )  # fmt: skip
+    return seeds
+
+
+def _read_shard(path: Path) -> None:
+    """List an archive, and read what it lists as long as that is."""
+    raw = read_shards(path)
+    size = path.stat().st_size
+    for record in raw.records:
+        assert is_inner_path(record.path)
+        assert record.offset_bytes + record.size_bytes <= size
+        assert len(read_place(record.place(raw.root), most_bytes=size)) == record.size_bytes
+    assert "".join((*raw.classes, *raw.remarks)).encode() is not None
+
+
 GUIDED = ("index", "table", "checkpoint", "prototypes", "reference")
 """Readers that are fuzzed for long, by coverage where there is a fuzzer for it."""
 
@@ -358,6 +407,7 @@ READERS_OF: dict[str, Reader] = {
     "mirror": Reader(
         read=_read_mirror, seeds=_mirror_seeds, place="data/train-0.parquet", beside=_mirror_both, whole_folder=True
     ),
+    "shard": Reader(read=_read_shard, seeds=_shard_seeds, place="file.tar"),
     "images": Reader(read=lambda path: decode_image(path, most_pixels=1_000_000), seeds=_image_seeds),
 }
 """Readers by name."""

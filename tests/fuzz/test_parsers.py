@@ -106,6 +106,40 @@ def test_tables_of_any_columns(
         benches[{"embeddings": "table"}.get(kind, kind)].taken((folder / "table").read_bytes())
 
 
+def archived(kind: bytes, named: tuple[bytes, bytes, bytes], size: bytes | None, magic: bytes, content: bytes) -> bytes:
+    """Make a member of an archive, with a right sum of the bytes of its header whatever else is in it."""
+    name, prefix, leads_to = named
+    size = b"%011o" % len(content) if size is None else size
+    own = name.ljust(100, b"\0") + b"0000644\0" * 3 + size.ljust(12, b"\0") + b"0" * 12
+    rest = kind + leads_to.ljust(100, b"\0") + magic + bytes(80) + prefix.ljust(155, b"\0") + bytes(12)
+    return own + b"%06o\0 " % (sum(own) + 8 * 32 + sum(rest)) + rest + content + bytes(-len(content) % 512)
+
+
+RECORDS_OF_PAX = st.builds(
+    lambda key, value: b"%d %s=%s\n" % (len(key) + len(value) + 5, key, value),
+    st.sampled_from([b"path", b"size", b"GNU.sparse.map", b"GNU.sparse.major", b"GNU.sparse.size", b"hdrcharset"]),
+    st.sampled_from([b"-512", b"99999999999", b"0,1,2", b"BINARY", b"x.jpg", b"1"]) | st.binary(max_size=20),
+)
+MEMBERS = st.builds(
+    archived,
+    st.sampled_from([b"0", b"\0", b"5", b"1", b"2", b"3", b"6", b"7", b"L", b"K", b"S", b"x", b"g", b"X", b"V"]),
+    st.tuples(
+        st.sampled_from([b"1.jpg", b"1.cls", b"1.json", b"../1.jpg", b"a//./b.png"]) | st.binary(max_size=100),
+        st.just(b"") | st.binary(max_size=155),
+        st.just(b"") | st.binary(max_size=100),
+    ),
+    st.none() | st.integers(0, 4096).map(lambda number: b"%011o" % number) | st.binary(max_size=12),
+    st.sampled_from([b"ustar\00000", b"ustar  \0", bytes(8)]),
+    st.lists(RECORDS_OF_PAX | st.binary(max_size=40), max_size=30).map(b"".join),
+)
+
+
+@settings(max_examples=300)
+@given(members=st.lists(MEMBERS, max_size=5), ended=st.booleans())
+def test_archives_of_any_headers(benches: dict[str, Bench], members: list[bytes], ended: bool) -> None:
+    benches["shard"].taken(b"".join(members) + bytes(1024 * ended))
+
+
 SETTINGS = st.dictionaries(
     st.sampled_from([".".join(leaf.path) for leaf in option_fields()]), PLAIN | st.lists(PLAIN), max_size=3
 )
@@ -190,6 +224,7 @@ RECORDS = st.builds(
     least_scale=st.sampled_from([1, 2]),
     true_box_xyxy=st.none() | BOX,
     size_bytes=st.integers(0, 2**63 - 1),
+    offset_bytes=st.integers(0, 2**63 - 1),
 )
 
 

@@ -1,18 +1,15 @@
 """Turn what a source says into an index: open every file once, find duplicates, draw a split where there is none."""
 
 import dataclasses
-import signal
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from leadpp.data.images import LIMIT_WORDS, MOST_PIXELS, Inspection, inspect_image
 from leadpp.data.naming import is_inner_path, natural_key
+from leadpp.data.places import Place, state_of
+from leadpp.data.pooling import each_in_turn
 from leadpp.data.raw import RawData, RawRecord
 from leadpp.data.records import Box, ImageIndex, ImageRecord, first_bad
 from leadpp.errors import DataError
@@ -22,10 +19,8 @@ BadImages = Literal["skip", "error"]
 
 _TEST_SHARE = 0.2
 _CHUNK = 16
-_Task = tuple[Path, int, int]
+_Task = tuple[Place, int, int]
 """The arguments of :func:`inspect_image`."""
-PATIENCE_S = 15.0
-"""Seconds of work from which on reading processes are worth their start, which takes some seconds itself."""
 
 T = TypeVar("T")
 
@@ -142,11 +137,13 @@ class _Looking:
 
     def at_all(self, root: Path, records: Sequence[RawRecord], known: Mapping[str, ImageRecord]) -> list[_Look]:
         """Look at every file that is not as it was known."""
-        states = [_state(root / record.path) for record in records]
+        states = _states(root, records)
         found = [self._remembered(record, state, known) for record, state in zip(records, states, strict=True)]
         fresh = [place for place, inspection in enumerate(found) if inspection is None]
-        tasks = [(root / records[place].path, records[place].cut_bottom_px, self.most_pixels) for place in fresh]
-        looked = _inspect(tasks, workers=self.workers)
+        tasks: list[_Task] = [
+            (records[place].place(root), records[place].cut_bottom_px, self.most_pixels) for place in fresh
+        ]
+        looked = each_in_turn(inspect_image, tasks, workers=self.workers, chunk=_CHUNK)
         shown = self.progress.track(looked, total=len(tasks), what="read")
         for place, inspection in zip(fresh, shown, strict=True):
             found[place] = inspection
@@ -158,6 +155,8 @@ class _Looking:
         old = known.get(raw.path)
         if old is None or (old.size_bytes, old.mtime_ns) != state or old.cut_bottom_px != raw.cut_bottom_px:
             return None
+        if (old.archive, old.offset_bytes) != (raw.archive, raw.offset_bytes):
+            return None
         if old.size_bytes > 0 and (not old.checksum or self._depends_on_the_limit(old)):
             return None  # a permission may have been mended, or a limit changed, which no time of change tells
         return Inspection(old.width_px, old.height_px, old.checksum, old.reason, old.least_scale)
@@ -167,41 +166,13 @@ class _Looking:
         return pixels > self.most_pixels or old.least_scale > 1 or (old.reason or "").endswith(LIMIT_WORDS)
 
 
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
-
-
-def _inspect(tasks: Sequence[_Task], *, workers: int) -> Iterator[Inspection]:
-    """Inspect in this process, and hand the rest to a pool once that promises to be long."""
-    began = time.monotonic()
-    for done, task in enumerate(tasks):
-        elapsed_s = time.monotonic() - began
-        if workers and done and elapsed_s / done * (len(tasks) - done) > PATIENCE_S:
-            yield from _inspect_in_pool(tasks[done:], workers=workers)
-            return
-        yield inspect_image(*task)
-
-
-def _inspect_in_pool(tasks: Sequence[_Task], *, workers: int) -> Iterator[Inspection]:
-    # Spawned, because forking a process that runs torch's threads can hang.
-    pool = ProcessPoolExecutor(
-        workers + 1,
-        mp_context=get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is this process's to handle
-    )
-    try:
-        yield from pool.map(inspect_image, *zip(*tasks, strict=True), chunksize=_CHUNK)
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a process that reads photographs died, perhaps for want of memory; try again with fewer or 0 workers"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _states(root: Path, records: Sequence[RawRecord]) -> list[tuple[int, int]]:
+    """Return size and time of change of every photograph; in an archive, its own size and the archive's time."""
+    archives = {path: state_of(root / path) for path in {r.archive for r in records} if path is not None}
+    return [
+        state_of(root / record.path) if record.archive is None else (record.size_bytes, archives[record.archive][1])
+        for record in records
+    ]
 
 
 def _record(raw: RawRecord, look: _Look) -> ImageRecord:
@@ -219,6 +190,8 @@ def _record(raw: RawRecord, look: _Look) -> ImageRecord:
         reason=seen.reason,
         size_bytes=look.size_bytes,
         mtime_ns=look.mtime_ns,
+        archive=raw.archive,
+        offset_bytes=raw.offset_bytes,
     )
 
 

@@ -1,7 +1,6 @@
 """The one reader of photographs: any mode and orientation becomes an upright RGB picture, or a reason why not."""
 
 import contextlib
-import hashlib
 import io
 import math
 import struct
@@ -15,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from leadpp.data.opening import read_whole
+from leadpp.data.places import Place, checksum_of, read_place
 from leadpp.errors import DataError
 
 MOST_PIXELS = 128_000_000
@@ -92,7 +91,7 @@ class ImageError(DataError):
         reason: Why, in a few words, without the path.
     """
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Place, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.reason = reason
 
@@ -132,7 +131,7 @@ class Inspection(NamedTuple):
     """By how much its sides have to be divided when it is decoded."""
 
 
-def read_image(path: Path, *, cut_bottom_px: int = 0) -> Image.Image:
+def read_image(path: Place, *, cut_bottom_px: int = 0) -> Image.Image:
     """Read a photograph as it should be looked at; a JPEG file of more than :data:`MOST_PIXELS` at half its sides.
 
     The orientation of its EXIF data is applied. Grey values of more than 8 bits are scaled to 0..255, not clipped;
@@ -140,7 +139,8 @@ def read_image(path: Path, *, cut_bottom_px: int = 0) -> Image.Image:
     frame is taken. No warning is emitted.
 
     Args:
-        path: A file of any of the formats behind :data:`IMAGE_SUFFIXES`, whatever its own suffix.
+        path: A file, or a member of an archive, of any of the formats behind :data:`IMAGE_SUFFIXES`, whatever its own
+            suffix.
         cut_bottom_px: Rows that are cut off the lower edge of the upright picture, such as FGVC-Aircraft's banner.
 
     Returns:
@@ -154,7 +154,7 @@ def read_image(path: Path, *, cut_bottom_px: int = 0) -> Image.Image:
 
 
 def decode_image(
-    path: Path, *, cut_bottom_px: int = 0, scale: int = 1, most_pixels: int = MOST_PIXELS, size_bytes: int = 0
+    path: Place, *, cut_bottom_px: int = 0, scale: int = 1, most_pixels: int = MOST_PIXELS, size_bytes: int = 0
 ) -> Decoded:
     """Read a photograph as :func:`read_image` does; a JPEG file may be decoded at a fraction of its size.
 
@@ -176,11 +176,11 @@ def decode_image(
     return _decode(path, content, cut_bottom_px=cut_bottom_px, scale=scale, most_pixels=most_pixels)
 
 
-def inspect_image(path: Path, cut_bottom_px: int = 0, most_pixels: int = MOST_PIXELS) -> Inspection:
+def inspect_image(path: Place, cut_bottom_px: int = 0, most_pixels: int = MOST_PIXELS) -> Inspection:
     """Decode a file once to learn whether it can be used.
 
     Args:
-        path: The file.
+        path: The file, or the member of an archive.
         cut_bottom_px: As for :func:`read_image`.
         most_pixels: As for :func:`decode_image`.
 
@@ -192,22 +192,21 @@ def inspect_image(path: Path, cut_bottom_px: int = 0, most_pixels: int = MOST_PI
     checksum = ""
     try:
         content = _content(path, most_bytes=_BYTES_A_PIXEL * most_pixels)
-        # The same digest as io.artifacts.file_digest, whose module imports torch: seconds for each reading process.
-        checksum = hashlib.blake2b(content, digest_size=16).hexdigest()
+        checksum = checksum_of(content)
         decoded = _decode(path, content, cut_bottom_px=cut_bottom_px, scale=1, most_pixels=most_pixels)
     except ImageError as error:
         return Inspection(0, 0, checksum, error.reason)
     return Inspection(decoded.width_px, decoded.height_px, checksum, None, decoded.scale)
 
 
-def _content(path: Path, *, most_bytes: int) -> bytes:
+def _content(path: Place, *, most_bytes: int) -> bytes:
     try:
-        return read_whole(path, most_bytes=most_bytes)
+        return read_place(path, most_bytes=most_bytes)
     except (OSError, MemoryError) as error:
         raise ImageError(path, _reason(error)) from error
 
 
-def _decode(path: Path, content: bytes, *, cut_bottom_px: int, scale: int, most_pixels: int) -> Decoded:
+def _decode(path: Place, content: bytes, *, cut_bottom_px: int, scale: int, most_pixels: int) -> Decoded:
     try:
         with _pillow_refuses(_JPEG_TIMES * most_pixels), Image.open(io.BytesIO(content), formats=FORMATS) as image:
             whole = image.size
@@ -308,7 +307,7 @@ def _turned(picture: Image.Image, whole: tuple[int, int], scale: int, orientatio
     return Decoded(upright, width, height, scale, (left, top))
 
 
-def _cut(decoded: Decoded, cut_bottom_px: int, path: Path) -> Decoded:
+def _cut(decoded: Decoded, cut_bottom_px: int, path: Place) -> Decoded:
     if cut_bottom_px == 0:
         return decoded
     if cut_bottom_px >= decoded.height_px:

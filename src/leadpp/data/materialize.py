@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from leadpp.data.naming import digest_of, distinct_paths, safe_folder_names
+from leadpp.data.places import Member, Place
 from leadpp.data.records import ImageRecord
-from leadpp.errors import ArtifactError
+from leadpp.errors import ArtifactError, DataError
 from leadpp.io.artifacts import make_folder, replacing
 
 LinkKind = Literal["copy", "hard", "soft"]
@@ -36,17 +37,23 @@ def target_paths(records: Sequence[ImageRecord], classes: Sequence[str]) -> dict
     return distinct_paths(wanted, tell_apart=_tell_apart)
 
 
-def place(source: Path, target: Path, *, how: LinkKind) -> None:
+def place(source: Place, target: Path, *, how: LinkKind) -> None:
     """Copy a photograph or link to it; what stands in its place goes.
 
     Args:
-        source: The file; if it is a link, what it leads to is meant.
+        source: The file; if it is a link, what it leads to is meant. Of an archive's member there are copies only.
         target: Where it shall be.
         how: ``"copy"``, ``"hard"`` or ``"soft"``; links of the last kind hold the absolute path.
 
     Raises:
-        ArtifactError: The disk refused, or a hard link would have to cross file systems.
+        ArtifactError: The disk refused, a hard link would have to cross file systems, or a link lead into an archive.
+        DataError: A member of an archive cannot be read any more.
     """
+    if isinstance(source, Member):
+        if how != "copy":
+            raise ArtifactError(f"{target}: no links lead into archives; choose copy instead")
+        _take_out(source, target)
+        return
     if how == "copy":
         _copy(source, target)
         return
@@ -92,8 +99,22 @@ def _copy(source: Path, target: Path) -> None:
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+def _take_out(member: Member, target: Path) -> None:
+    try:
+        content = member.read(most_bytes=member.size_bytes)
+    except OSError as error:
+        raise DataError(f"{member}: {(error.strerror or str(error)).lower()}") from error
+    with replacing(target) as partial:
+        partial.write_bytes(content)
+    if member.mtime_ns is not None:
+        os.utime(target, ns=(member.mtime_ns, member.mtime_ns))
+
+
 def _name(record: ImageRecord) -> str:
-    return PurePosixPath(record.path).name
+    name = PurePosixPath(record.path)
+    if record.archive is None:
+        return name.name
+    return safe_folder_names([name.stem])[name.stem] + name.suffix  # in an archive it may be anything, of any length
 
 
 def _tell_apart(path: str, origin: str) -> str:

@@ -52,17 +52,58 @@ def read_whole(path: Path, *, most_bytes: int) -> bytes:
     """
     descriptor, before = _open(path)
     try:
-        if before.st_size > most_bytes:
-            raise OSError(errno.EFBIG, f"{size_words(before.st_size)}, more than the {size_words(most_bytes)} allowed")
+        _refuse_more(before.st_size, most_bytes)
         content = os.read(descriptor, before.st_size + 1)
         while len(content) < before.st_size and (more := os.read(descriptor, before.st_size - len(content))):
             content += more  # some file systems give what they have
         after = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    if (len(content), after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
-        raise OSError(errno.ESTALE, "changed while it was read")
+    _refuse_changes(before, after, missing=before.st_size - len(content))
     return content
+
+
+def read_part(path: Path, *, offset_bytes: int, size_bytes: int, most_bytes: int) -> tuple[bytes, int]:
+    """Read a part of a regular file at one moment of its life, as :func:`read_whole` reads all of one.
+
+    Args:
+        path: The file.
+        offset_bytes: Where the part begins.
+        size_bytes: How long it is.
+        most_bytes: How long it may be.
+
+    Returns:
+        The bytes, and when the file was last changed, in nanoseconds.
+
+    Raises:
+        OSError: As :func:`read_whole`; or the file ends before the part does.
+    """
+    descriptor, before = _open(path)
+    try:
+        _refuse_more(size_bytes, most_bytes)
+        if offset_bytes + size_bytes > before.st_size:
+            raise OSError(errno.ESPIPE, f"{path.name} ends before it does")
+        content = os.pread(descriptor, size_bytes, offset_bytes)
+        while len(content) < size_bytes:
+            more = os.pread(descriptor, size_bytes - len(content), offset_bytes + len(content))
+            if not more:
+                break
+            content += more
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    _refuse_changes(before, after, missing=size_bytes - len(content))
+    return content, after.st_mtime_ns
+
+
+def _refuse_more(size_bytes: int, most_bytes: int) -> None:
+    if size_bytes > most_bytes:
+        raise OSError(errno.EFBIG, f"{size_words(size_bytes)}, more than the {size_words(most_bytes)} allowed")
+
+
+def _refuse_changes(before: os.stat_result, after: os.stat_result, *, missing: int) -> None:
+    if missing or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise OSError(errno.ESTALE, "changed while it was read")
 
 
 def _open(path: Path) -> tuple[int, os.stat_result]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from leadpp.data.places import Place, place_at
 from leadpp.data.records import Box, ImageIndex, Split
 
 
@@ -20,6 +21,18 @@ class RawRecord:
     """Rows to cut off the lower edge."""
     box_xyxy: Box | None = None
     """True box, half-open, in pixels; it may still reach beyond the picture."""
+    archive: str | None = None
+    """Path of the archive that it lies in, relative to the root; None where it is a file of its own."""
+    offset_bytes: int = 0
+    """Where its first byte is in the archive."""
+    size_bytes: int = 0
+    """How long it is in the archive."""
+
+    def place(self, root: Path) -> Place:
+        """Return where its bytes are, below the root."""
+        return place_at(
+            root, self.path, archive=self.archive, offset_bytes=self.offset_bytes, size_bytes=self.size_bytes
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +49,7 @@ class RawData:
     """All that a source says."""
 
     source: str
-    """``cub``, ``cars``, ``aircraft``, ``dogs`` or ``folder``."""
+    """``cub``, ``cars``, ``aircraft``, ``dogs``, ``folder`` or ``shards``."""
     root: Path
     """Folder that the paths start from."""
     classes: tuple[str, ...]
@@ -56,7 +69,16 @@ class RawData:
 def raw_of(index: ImageIndex) -> RawData:
     """Return what an index knows without having opened a file, so that it can be built again."""
     records = (
-        RawRecord(path=r.path, label=r.label, split=r.split, cut_bottom_px=r.cut_bottom_px, box_xyxy=r.true_box_xyxy)
+        RawRecord(
+            path=r.path,
+            label=r.label,
+            split=r.split,
+            cut_bottom_px=r.cut_bottom_px,
+            box_xyxy=r.true_box_xyxy,
+            archive=r.archive,
+            offset_bytes=r.offset_bytes,
+            size_bytes=0 if r.archive is None else r.size_bytes,
+        )
         for r in index.records
     )
     return RawData(

@@ -18,7 +18,7 @@ def read_photograph(record: ImageRecord, *, root: Path) -> Image.Image:
     Raises:
         DataError: It cannot be read, or is not of the size that the index has.
     """
-    decoded = _decode(record, root=root, scale=1)
+    decoded = decode_photograph(record, root=root)
     if decoded.scale == 1:
         return decoded.picture
     (left, top), scale = decoded.offset_px, decoded.scale
@@ -37,11 +37,16 @@ def read_photo(record: ImageRecord, *, root: Path, scale: int = 1) -> Photo:
     Raises:
         DataError: As :func:`read_photograph`.
     """
-    return Photo.of(_decode(record, root=root, scale=scale))
+    return Photo.of(decode_photograph(record, root=root, scale=scale))
 
 
-def _decode(record: ImageRecord, *, root: Path, scale: int) -> Decoded:
-    path = root / record.path
+def decode_photograph(record: ImageRecord, *, root: Path, scale: int = 1) -> Decoded:
+    """Decode the photograph of a record, as :func:`read_photo` does.
+
+    Raises:
+        DataError: As :func:`read_photograph`.
+    """
+    path = record.place(root)
     decoded = decode_image(
         path,
         cut_bottom_px=record.cut_bottom_px,

@@ -5,13 +5,14 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from leadpp.data.naming import is_inner_path
+from leadpp.data.places import Member, Place, place_at
 from leadpp.errors import ArtifactError, DataError
 from leadpp.io.artifacts import read_table, write_table
 
@@ -24,7 +25,7 @@ class ImageRecord:
     """One photograph."""
 
     path: str
-    """POSIX path relative to the index's root."""
+    """POSIX path relative to the index's root; in an archive, that of the archive, a slash and the name there."""
     label: str | None
     """True name of its class; None where nobody knows."""
     split: Split
@@ -48,7 +49,20 @@ class ImageRecord:
     size_bytes: int = 0
     """Size of the file when it was looked at."""
     mtime_ns: int = 0
-    """Time of its last change when it was looked at, in nanoseconds."""
+    """Time of its last change when it was looked at, in nanoseconds; in an archive, the archive's."""
+    archive: str | None = None
+    """Path of the archive that it lies in, relative to the index's root; None where it is a file of its own."""
+    offset_bytes: int = 0
+    """Where its first byte is in the archive."""
+
+    def place(self, root: Path) -> Place:
+        """Return where its bytes are, below the index's root."""
+        place = place_at(
+            root, self.path, archive=self.archive, offset_bytes=self.offset_bytes, size_bytes=self.size_bytes
+        )
+        if isinstance(place, Member):
+            return replace(place, mtime_ns=self.mtime_ns, checksum=self.checksum)
+        return place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +72,7 @@ class ImageIndex:
     root: Path
     """Folder that the paths of the records start from."""
     source: str
-    """Where it comes from: ``cub``, ``cars``, ``aircraft``, ``dogs`` or ``folder``."""
+    """Where it comes from: ``cub``, ``cars``, ``aircraft``, ``dogs``, ``folder`` or ``shards``."""
     classes: tuple[str, ...]
     """Names of the classes in official or natural order; empty where there are no labels."""
     records: tuple[ImageRecord, ...]
@@ -245,6 +259,9 @@ def _record(row: dict[str, Any]) -> ImageRecord:
     if any(value is None or value < 0 for value in numbers.values()) or not 1 <= numbers.get("least_scale", 1) <= 8:
         raise ValueError(f"{path[:80]}: a size is missing or negative")
     _text(row["checksum"], "checksum")
+    archive = row.get("archive")
+    if archive is not None and not (is_inner_path(archive) and path.startswith(f"{archive}/")):
+        raise ValueError(f"{path[:80]}: it does not lie in {str(archive)[:80]!r}")
     return ImageRecord(**{**row, "true_box_xyxy": _box(row["true_box_xyxy"])})
 
 
@@ -276,8 +293,8 @@ def _box(edges: list[float | None] | None) -> Box | None:
     return x0, y0, x1, y1
 
 
-_COUNTS = ("width_px", "height_px", "cut_bottom_px", "least_scale", "size_bytes")
-_LATER = {"least_scale"}
+_COUNTS = ("width_px", "height_px", "cut_bottom_px", "least_scale", "size_bytes", "offset_bytes")
+_LATER = {"least_scale", "archive", "offset_bytes"}
 _TYPES = {
     "width_px": pa.int32(),
     "height_px": pa.int32(),
@@ -286,5 +303,6 @@ _TYPES = {
     "true_box_xyxy": pa.list_(pa.float64(), 4),
     "size_bytes": pa.int64(),
     "mtime_ns": pa.int64(),
+    "offset_bytes": pa.int64(),
 }
 _SCHEMA = pa.schema([(field.name, _TYPES.get(field.name, pa.string())) for field in fields(ImageRecord)])

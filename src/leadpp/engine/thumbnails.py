@@ -5,9 +5,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from leadpp.data.images import decode_image
 from leadpp.data.index import ImageRecord
 from leadpp.data.photo import sufficient_scale
+from leadpp.data.reading import decode_photograph
 from leadpp.engine.pictures import Corners, Picture, shrink
 
 
@@ -51,6 +51,6 @@ def _read(
     all_of_it = (0, 0, record.width_px, record.height_px)
     x0, y0, x1, y1 = box_xyxy or all_of_it
     scale = sufficient_scale([all_of_it if whole else (x0, y0, x1, y1)], side_px=2 * side_px)
-    decoded = decode_image(root / record.path, cut_bottom_px=record.cut_bottom_px, scale=scale)
+    decoded = decode_photograph(record, root=root, scale=scale)
     (left, top), rate = decoded.offset_px, decoded.scale
     return decoded.picture, (x0 / rate + left, y0 / rate + top, x1 / rate + left, y1 / rate + top)

@@ -55,7 +55,8 @@ def run(
     """Run stages over a folder of photographs, skipping those whose inputs and settings are unchanged.
 
     Args:
-        data: A prepared folder, an ImageFolder with or without ``train/`` and ``test/``, or a flat folder.
+        data: A prepared folder, an ImageFolder with or without ``train/`` and ``test/``, a flat folder, or archives:
+            ``shards/{0000..0099}.tar``.
         run: The run folder, new or to go on with; a run that is gone on with keeps its settings unless told otherwise.
         stages: Which of :data:`STAGES` to run; their order is always that of the pipeline.
         settings: Nested settings that go over everything else, for instance ``{"train": {"epochs": 5}}``.

@@ -17,6 +17,7 @@ from leadpp.config.language import LLMConfig
 from leadpp.config.tree import Config
 from leadpp.data.index import INDEX_NAME, read_index
 from leadpp.data.sources.folder import read_folder
+from leadpp.data.sources.shards import names_shards, read_shards
 from leadpp.engine.runtime import Progress, SilentProgress
 from leadpp.errors import LLMError, TextError
 from leadpp.io.artifacts import file_digest, write_text
@@ -168,9 +169,13 @@ def class_names(data: Path) -> tuple[str, ...]:
         TextError: It has no classes.
     """
     index = data / INDEX_NAME
-    classes = (read_index(index) if index.is_file() else read_folder(data)).classes
+    if names_shards(data):
+        classes = read_shards(data).classes
+    else:
+        classes = (read_index(index) if index.is_file() else read_folder(data)).classes
     if not classes:
-        raise TextError(f"{data}: its photographs are not in class folders, so there are no names; give --names")
+        found = "have no classes" if names_shards(data) else "are not in class folders"
+        raise TextError(f"{data}: its photographs {found}, so there are no names; give --names")
     check_distinct(classes, what=f"{data}: classes")
     return classes
 

@@ -15,7 +15,7 @@ from leadpp.data.materialize import LinkKind, place, remove_placed, target_paths
 from leadpp.data.naming import safe_folder_names
 from leadpp.data.raw import OfficialCounts, RawData, RawRecord, raw_of
 from leadpp.data.scan import require_folder
-from leadpp.data.sources import READERS
+from leadpp.data.sources import READERS, read_shards
 from leadpp.data.sources.cars import OFFICIAL as OFFICIAL_CARS
 from leadpp.data.sources.cars_parquet import CarsMirror, is_cars_mirror, open_cars_mirror
 from leadpp.data.truth import BOXES_NAME, add_boxes, write_boxes
@@ -42,12 +42,13 @@ def prepare(
     """Prepare a data set.
 
     Args:
-        kind: ``cub``, ``cars``, ``aircraft``, ``dogs`` or ``folder``.
-        source: The folder as downloaded.
+        kind: ``cub``, ``cars``, ``aircraft``, ``dogs``, ``folder`` or ``shards``.
+        source: The folder as downloaded; of ``shards`` the archives, ``FOLDER/{0000..0099}.tar``.
         out: The prepared folder: new, empty, or prepared from this source before, in which case it is made anew.
         boxes_csv: Table of true boxes instead of the source's own.
         materialize: ``"none"`` writes the index alone, which points to ``source``; the others write an image folder.
-            The Parquet mirror of Stanford Cars, whose photographs are no files, is always written as copies.
+            The Parquet mirror of Stanford Cars, whose photographs are no files, is always written as copies, and
+            photographs in archives cannot be linked to.
         seed: Decides the split of labelled photographs without one.
         bad_images: As for :func:`~leadpp.data.building.build_index`, like ``most_pixels`` and ``workers``.
         most_pixels: The most that may be decoded of a photograph.
@@ -65,7 +66,9 @@ def prepare(
     if kind not in READERS:
         raise DataError(f"unknown kind of source {kind!r}; expected one of {', '.join(READERS)}")
     progress = progress or SilentProgress()
-    root = require_folder(source)
+    if kind == "shards" and materialize in ("hard", "soft"):
+        raise DataError(f"{source}: no links lead into archives; choose --materialize copy, or none")
+    root = source.absolute() if kind == "shards" else require_folder(source)
     out = out.absolute()
     mirror = open_cars_mirror(root) if kind == "cars" and is_cars_mirror(root) else None
     marker = {"layout": kind, "source": str(root), "materialize": "copy" if mirror else materialize}
@@ -74,7 +77,7 @@ def prepare(
         _begin(out, marker, earlier)
         raw = _with_table(_unpack(mirror, out, progress), boxes_csv)
     else:
-        raw = _read(kind, root, boxes_csv)
+        raw = _read(kind, root, boxes_csv, workers=workers, progress=progress)
     index = build_index(
         raw, seed=seed, bad_images=bad_images, most_pixels=most_pixels, workers=workers, progress=progress
     )
@@ -90,7 +93,9 @@ def prepare(
     return facts | _result(index, raw.official)
 
 
-def _read(kind: str, root: Path, boxes_csv: Path | None) -> RawData:
+def _read(kind: str, root: Path, boxes_csv: Path | None, *, workers: int, progress: Progress) -> RawData:
+    if kind == "shards":
+        return add_boxes(read_shards(root, workers=workers, progress=progress), boxes_csv)
     raw = READERS[kind](root)
     return add_boxes(raw, boxes_csv) if kind == "folder" else _with_table(raw, boxes_csv)
 
@@ -170,7 +175,7 @@ def _lay_out(index: ImageIndex, out: Path, *, how: LinkKind, most_pixels: int, p
     targets = target_paths(index.records, index.classes)
     usable = index.usable()
     for record in progress.track(usable, total=len(usable), what="write"):
-        place(index.root / record.path, out / targets[record.path], how=how)
+        place(record.place(index.root), out / targets[record.path], how=how)
     placed = tuple(_moved(record, targets[record.path], out) for record in index.records)
     raw = raw_of(dataclasses.replace(index, root=out, records=placed))
     known = {record.path: record for record in placed}  # so nothing is drawn, and only large files are opened again
@@ -178,6 +183,7 @@ def _lay_out(index: ImageIndex, out: Path, *, how: LinkKind, most_pixels: int, p
 
 
 def _moved(record: ImageRecord, path: str, out: Path) -> ImageRecord:
+    record = dataclasses.replace(record, archive=None, offset_bytes=0)
     if record.reason is not None:
         return dataclasses.replace(record, path=path, size_bytes=0, mtime_ns=0)
     status = (out / path).stat()

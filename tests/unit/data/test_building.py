@@ -4,14 +4,14 @@ import dataclasses
 import math
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from leadpp.data import building
+from leadpp.data import building, pooling
 from leadpp.data.building import build_index, draw_split
 from leadpp.data.images import inspect_image
 from leadpp.data.raw import RawData, RawRecord
@@ -200,15 +200,17 @@ def test_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / paths[30]).write_bytes(b"")
     raw = raw_of_paths(tmp_path, *paths)
     expected = build_index(raw, seed=1)
-    monkeypatch.setattr(building, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(pooling, "PATIENCE_S", 0.0)
     pooled: list[int] = []
-    in_pool = building._inspect_in_pool
+    in_pool = pooling._in_pool
 
-    def spy(tasks: list[tuple[Path, int, int]], *, workers: int) -> Iterator[object]:
-        pooled.append(len(tasks))
-        return in_pool(tasks, workers=workers)
+    def spy(
+        work: Callable[..., object], items: list[tuple[object, ...]], *, workers: int, chunk: int
+    ) -> Iterator[object]:
+        pooled.append(len(items))
+        return in_pool(work, items, workers=workers, chunk=chunk)
 
-    monkeypatch.setattr(building, "_inspect_in_pool", spy)
+    monkeypatch.setattr(pooling, "_in_pool", spy)
     assert build_index(raw, seed=1, workers=1) == expected
     assert pooled == [39]
     build_index(raw, seed=1, workers=0)
@@ -226,8 +228,8 @@ def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         def shutdown(self, *, cancel_futures: bool) -> None:
             assert cancel_futures
 
-    monkeypatch.setattr(building, "ProcessPoolExecutor", Dying)
-    monkeypatch.setattr(building, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(pooling, "ProcessPoolExecutor", Dying)
+    monkeypatch.setattr(pooling, "PATIENCE_S", 0.0)
     for n in range(2):
         write_photo(tmp_path / f"train/a/{n}.jpg")
     with pytest.raises(DataError, match=r"a process that reads photographs died.* 0 workers"):

@@ -1,5 +1,6 @@
 """Laying photographs out as an image folder."""
 
+import dataclasses
 import errno
 import os
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from leadpp.data.materialize import LinkKind, place, remove_placed, target_paths
+from leadpp.data.places import Member
 from leadpp.data.records import ImageRecord, Split
-from leadpp.errors import ArtifactError
+from leadpp.errors import ArtifactError, DataError
 from tests.unit.data.native import LONG_NAME
 
 
@@ -29,6 +31,28 @@ def test_paths_are_split_class_and_file() -> None:
 
 def test_without_labels_paths_are_split_and_file() -> None:
     assert target_paths([record("deep/1.jpg", None)], []) == {"deep/1.jpg": "train/1.jpg"}
+
+
+def test_names_in_archives_may_be_what_no_file_is_called(tmp_path: Path) -> None:
+    names = [f"{'é' * 5000}0", f"{'é' * 5000}1", "a\nb\x1b[2J", "nul"]
+    records = [dataclasses.replace(record(f"x.tar/d/{name}.JPG", None), archive="x.tar") for name in names]
+    paths = target_paths(records, [])
+    assert len(set(paths.values())) == 4
+    assert list(paths.values())[2:] == ["train/a-b-[2J.JPG", "train/nul-.JPG"]
+    for path in paths.values():
+        assert len(path.encode()) < 160
+        assert path.endswith(".JPG")
+        place(Member(write_file(tmp_path / "x.tar"), "x", 2, 3), tmp_path / path, how="copy")
+        assert (tmp_path / path).read_bytes() == b"234"
+        with pytest.raises(ArtifactError, match="no links lead into archives"):
+            place(Member(tmp_path / "x.tar", "x", 2, 3), tmp_path / path, how="soft")
+        with pytest.raises(DataError, match=r"x\.tar/x: x\.tar ends before"):
+            place(Member(tmp_path / "x.tar", "x", 9, 3), tmp_path / path, how="copy")
+
+
+def write_file(path: Path) -> Path:
+    path.write_bytes(b"0123456789")
+    return path
 
 
 def test_files_that_would_meet_are_told_apart() -> None:

@@ -164,6 +164,11 @@ def test_an_index_of_another_form_is_refused(tmp_path: Path, index: ImageIndex) 
         ("height_px", [1, 2, 3, 2**40]),
         ("checksum", [None, "", "", ""]),
         ("least_scale", [0, 1, 1, 1]),
+        ("offset_bytes", [-1, 0, 0, 0]),
+        ("offset_bytes", [None, 0, 0, 0]),
+        ("archive", ["elsewhere.tar", None, None, None]),
+        ("archive", ["", None, None, None]),
+        ("archive", ["../x.tar", None, None, None]),
         ("true_box_xyxy", [[0.0, 0.0, 1.0, float("nan")], None, None, None]),
         ("true_box_xyxy", [[0.0, 0.0, 1.0, None], None, None, None]),
         ("true_box_xyxy", [[2.0, 0.0, 1.0, 1.0], None, None, None]),
@@ -186,5 +191,5 @@ def test_an_index_of_before_the_limit_on_pixels_is_read(tmp_path: Path, index: I
     path = tmp_path / "index.parquet"
     write_index(path, index)
     table, metadata = read_table(path, kind="index")
-    write_table(path, table.drop_columns(["least_scale"]), kind="index", metadata=metadata)
+    write_table(path, table.drop_columns(["least_scale", "archive", "offset_bytes"]), kind="index", metadata=metadata)
     assert read_index(path) == index

@@ -8,9 +8,12 @@ from leadpp.cli.parser import ROOT_GROUP, LineParser, add_plain, add_settings, n
 
 def prepare_parser() -> LineParser:
     """Parse ``leadpp prepare``."""
-    parser = new_parser("prepare", COMMANDS["prepare"].text, usage="{cub,cars,aircraft,dogs,folder} SOURCE OUT")
-    parser.add_argument("kind", choices=["cub", "cars", "aircraft", "dogs", "folder"], help="the native layout")
-    parser.add_argument("source", type=path_argument, metavar="SOURCE", help="the folder as downloaded")
+    parser = new_parser("prepare", COMMANDS["prepare"].text, usage="{cub,cars,aircraft,dogs,folder,shards} SOURCE OUT")
+    kinds = ["cub", "cars", "aircraft", "dogs", "folder", "shards"]
+    parser.add_argument("kind", choices=kinds, help="the native layout")
+    parser.add_argument(
+        "source", type=path_argument, metavar="SOURCE", help="the folder as downloaded, or 'FOLDER/{0000..0099}.tar'"
+    )
     parser.add_argument("out", type=path_argument, metavar="OUT", help="the prepared folder to write")
     parser.add_argument(
         "--boxes", type=path_argument, metavar="CSV", help="true boxes: path,x0,y0,x1,y1, half-open pixels"

@@ -14,7 +14,11 @@ def data_parser(command: str) -> LineParser:
     """Parse one of :data:`DATA_COMMANDS`."""
     parser = new_parser(command, COMMANDS[command].text, usage="--data DIR --run RUN")
     parser.add_argument(
-        "--data", type=path_argument, required=True, metavar="DIR", help="photographs, or a prepared folder"
+        "--data",
+        type=path_argument,
+        required=True,
+        metavar="DIR",
+        help="photographs, a prepared folder, or archives as WebDataset has them: 'shards/{0000..0099}.tar'",
     )
     parser.add_argument(
         "--run", type=path_argument, required=True, metavar="RUN", help="the run folder, new or to go on with"

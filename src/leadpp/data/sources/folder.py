@@ -11,7 +11,8 @@ from leadpp.data.records import Split
 from leadpp.data.scan import LeftOut, list_folder, require_folder, walk_images
 from leadpp.errors import DataError
 
-_TEST_NAMES = ("test", "val", "valid", "validation")
+TEST_NAMES = ("test", "val", "valid", "validation")
+"""What the test part may be called; the first of them that is there is meant."""
 _COMPANIONS = frozenset(
     {
         "attributes.csv",
@@ -105,7 +106,7 @@ def _parts(root: Path, folders: list[str]) -> dict[Split, str]:
     """Say which folder, relative to the root, is which part; ``""`` is the root itself."""
     by_name = {name.casefold(): name for name in folders}
     train = by_name.get("train")
-    tests = [by_name[name] for name in _TEST_NAMES if name in by_name]
+    tests = [by_name[name] for name in TEST_NAMES if name in by_name]
     if train and tests:
         return {"train": train, "test": tests[0]}
     if tests and len(tests) == len(folders):
@@ -159,4 +160,8 @@ def _check_labels(root: Path, parts: dict[Split, str], trees: dict[Split, _Tree]
 def _no_images(root: Path, left_out: LeftOut) -> DataError:
     looked = " ".join(sorted(IMAGE_SUFFIXES))
     found = "; ".join(left_out.remarks()) or "the folder is empty"
+    if left_out.suffixes[".tar"]:
+        return DataError(
+            f"{root}: no photographs found ({found}); archives are named one by one: '{root}/{{000..099}}.tar'"
+        )
     return DataError(f"{root}: no photographs found ({found}); looked for files that end in {looked}")
