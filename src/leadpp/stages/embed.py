@@ -16,6 +16,7 @@ from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.views import EvalSet
 from leadpp.engine.answers import answer, choose_temperatures, embeddings_of, misfit
 from leadpp.engine.clusters import kmeans
+from leadpp.engine.determinism import deterministic_if_asked
 from leadpp.engine.encoders import (
     EMBEDDING,
     Encoder,
@@ -39,6 +40,7 @@ from leadpp.text.prototypes import Prototypes, other_makers, read_spaces
 _MOST_CLUSTERS = 20
 
 
+@deterministic_if_asked
 def embed(*, index: ImageIndex, run: Path, config: Config, progress: Progress | None = None) -> dict[str, Any]:
     """Write ``embeddings/`` and ``photographs.csv`` of all photographs; labels are not asked for and not looked at.
 

@@ -14,6 +14,7 @@ from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.views import EvalSet, ProbeSet, Samples
 from leadpp.engine.answers import answer, choose_temperatures, embeddings_of, misfit
 from leadpp.engine.calibrating import Fit
+from leadpp.engine.determinism import deterministic_if_asked
 from leadpp.engine.encoders import (
     EMBEDDING,
     Encoder,
@@ -48,7 +49,10 @@ _FEATURE_WORDS = {
 }
 
 
-def evaluate(*, index: ImageIndex, run: Path, config: Config, progress: Progress | None = None) -> list[dict[str, Any]]:
+@deterministic_if_asked
+def evaluate(
+    *, index: ImageIndex, run: Path, config: Config, run_hash: str = "", progress: Progress | None = None
+) -> list[dict[str, Any]]:
     """Measure every encoder on every set, and write ``evaluation.json`` and ``embeddings/``.
 
     What the run has decides the rows: without a checkpoint there are none of the student, without prototypes (unless
@@ -59,6 +63,7 @@ def evaluate(*, index: ImageIndex, run: Path, config: Config, progress: Progress
         index: Labelled photographs with a train and a test part.
         run: The run folder.
         config: The settings.
+        run_hash: What the figures are of, which each row carries as ``run``; none does when left out.
         progress: Who is told what is being done.
 
     Returns:
@@ -90,7 +95,9 @@ def evaluate(*, index: ImageIndex, run: Path, config: Config, progress: Progress
         if row["encoder"] == "student" and row["set"] in by_teacher:
             row["naming_teacher"] = by_teacher[row["set"]]
     names = _examine_names(job, rows, seen)
-    write_json(run / "evaluation.json", {"rows": rows, "names": names}, kind="evaluation")
+    of = {"run": run_hash} if run_hash else {}
+    rows = [{**row, **of} for row in rows]
+    write_json(run / "evaluation.json", {**of, "rows": rows, "names": names}, kind="evaluation")
     return rows
 
 

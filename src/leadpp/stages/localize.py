@@ -19,6 +19,7 @@ from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.materialize import target_paths
 from leadpp.data.reading import read_photograph
 from leadpp.engine.corloc import measure_boxes
+from leadpp.engine.determinism import deterministic_if_asked
 from leadpp.engine.locating import (
     BoxReader,
     FoundBoxes,
@@ -50,6 +51,7 @@ _JPEG_QUALITY = 95
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 
 
+@deterministic_if_asked
 def localize(
     *, index: ImageIndex, run: Path, config: Config, backbone: Backbone | None = None, progress: Progress | None = None
 ) -> dict[str, Any]:

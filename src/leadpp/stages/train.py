@@ -20,6 +20,7 @@ from leadpp.data.transforms import training_recipe
 from leadpp.data.views import EvalSet, ViewSet, eval_loader, train_loader
 from leadpp.engine.answers import choose_temperatures
 from leadpp.engine.compiling import compile_networks, eagerly
+from leadpp.engine.determinism import deterministic_if_asked
 from leadpp.engine.lessons import Consensus, Lessons, Space, remember_answers
 from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
 from leadpp.engine.plan import LoopPlan
@@ -52,6 +53,7 @@ Resume = bool | Literal["if-same"]
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+@deterministic_if_asked
 def train(
     *, index: ImageIndex, run: Path, config: Config, resume: Resume = False, progress: Progress | None = None
 ) -> dict[str, Any]:
@@ -399,6 +401,7 @@ def _metadata(
         "batch_size": config.train.batch_size,
         "seed": config.seed,
         "preset": config.preset,
+        "deterministic": config.deterministic,
         "precision": pick_precision(config.train.precision, pick_device(config.train.device)),
         "augment": _changes(config.augment),
         "class_count": len(vectors[0]) if taught else 0,
