@@ -324,7 +324,7 @@ def _read_error(path: Path, kind: str, error: Exception) -> ArtifactError:
 
 
 def _tensor_write_error(path: Path, error: SafetensorError) -> ArtifactError:
-    """Find the system's error number, which safetensors gives in words only, other ones before its version 0.6."""
+    """Find the system's error number, which safetensors gives in words only, 0.5 in others."""
     number = re.search(r"(?:os error |Os { code: )(\d+)", str(error))
     if number is None:
         return ArtifactError(f"{path}: cannot write: {_reason(error)}")
