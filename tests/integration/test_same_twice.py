@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +84,25 @@ def test_a_run_made_again_elsewhere_is_the_same_to_the_byte(
     assert sum(name.startswith(("embeddings/", "checkpoints/")) for name in known) > 10
     assert different(first, again) == []
     assert cli("compare", first, again)[0] == 0
+
+
+def test_a_run_that_was_broken_off_has_the_same_report(
+    tiny_world: Path, settings: Path, first: Path, tmp_path: Path, cli: Cli
+) -> None:
+    run = tmp_path / "run"
+    words = command(tiny_world, run, settings)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    with subprocess.Popen([sys.executable, "-m", "leadpp", *words], env=environment, stderr=subprocess.PIPE) as process:
+        log = run / "metrics.jsonl"
+        while process.poll() is None and not (log.exists() and log.read_bytes()):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert cli(*words, "--resume")[0] == 0
+    other = {name for name in different(first, run) if not name.startswith("checkpoints/")}  # they count what was saved
+    assert other == set()
+    assert cli("compare", first, run)[0] == 0
 
 
 def test_another_seed_is_another_run(tiny_world: Path, first: Path, tmp_path: Path, cli: Cli) -> None:

@@ -27,8 +27,8 @@ _TITLES = {
 }
 _SHOWN = 9
 _NOT_CURVES = {"event", "epoch", "step"} | TIMES
-_NOT_FOUND = {"checkpoint_wait_s"} | TIMES
-"""What is told of a stage that is not its result."""
+_COURSE = {"train": TIMES | {"images", "checkpoints", "checkpoint_wait_s"}}
+"""What is told of a stage that depends on the machine, and on where it was broken off; not on what it found."""
 
 
 def stages(material: Material) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def stages(material: Material) -> dict[str, Any]:
     found = [(name, stage) for name, stage in material.stages.items() if name != "report"]
     if not found:
         raise Absent("No stages.json: leadpp run and each stage's command make it.")
-    return {"stages": [{"name": name, "summary": _summary(stage.get("summary"))} for name, stage in found]}
+    return {"stages": [{"name": name, "summary": _summary(name, stage.get("summary"))} for name, stage in found]}
 
 
 def curves(material: Material) -> dict[str, Any]:
@@ -87,12 +87,12 @@ def _drawn(series: Series) -> bool:
     return bool(series.xs)
 
 
-def _summary(summary: object) -> str:
+def _summary(name: str, summary: object) -> str:
     if not isinstance(summary, Mapping):
         return ""
     plain = {
         key: value
         for key, value in summary.items()
-        if key not in _NOT_FOUND and (is_figure(value) or isinstance(value, str))
+        if key not in _COURSE.get(name, ()) and (is_figure(value) or isinstance(value, str))
     }
     return shorten(" · ".join(f"{key.replace('_', ' ')} {shown(value)}" for key, value in plain.items()), 220)

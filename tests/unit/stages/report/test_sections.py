@@ -207,7 +207,7 @@ def test_a_log_without_figures_is_absent(run: Path, material: Material) -> None:
         training.curves(material)
 
 
-def test_stages_have_results_and_no_times(material: Material) -> None:
+def test_stages_have_results_and_nothing_of_their_course(material: Material) -> None:
     assert training.stages(material)["stages"] == [
         {"name": "localize", "summary": "corloc 0.9 · mean iou 0.7 · crop mean iou 0.6"},
         {"name": "train", "summary": f"epochs 1 · device {EVIL}"},

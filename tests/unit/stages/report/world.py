@@ -141,7 +141,7 @@ def write_rest(run: Path) -> None:
         "train": {
             "seconds": 3690.0,
             "finished": "2026-01-02T04:05:35+00:00",
-            "summary": {"epochs": 1, "seconds": 3600.5, "images_per_s": 7.5, "device": EVIL},
+            "summary": {"epochs": 1, "images": 12, "seconds": 3600.5, "images_per_s": 7.5, "device": EVIL},
         },
         "evaluate": {"seconds": 9.0, "finished": "2026-01-02T04:05:50+00:00", "fingerprint": RUN_HASH, "summary": []},
         "report": {"seconds": 9.0, "finished": "2026-01-02T04:06:00+00:00", "summary": {}},
