@@ -104,7 +104,7 @@ def ours(points: object, asked: argparse.Namespace) -> Callable[[int], float]:
 
 def theirs(points: object, asked: argparse.Namespace) -> Callable[[int], float]:
     from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
+    from threadpoolctl import threadpool_limits
 
     threadpool_limits(asked.threads)
     return lambda seed: float(KMeans(asked.classes, n_init=asked.starts, random_state=seed).fit(points).inertia_)

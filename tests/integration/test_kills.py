@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak import Ground, run_through, soak_stage, soak_training
+from benchmarks.soak import Ground, run_through, soak_describing, soak_stage, soak_training
 from leadpp.io.ledger import newest_checkpoint
 from tests.integration.conftest import Cli
 
@@ -37,9 +37,18 @@ def test_three_kills_change_nothing(ground: Ground, straight: Path, tmp_path: Pa
     assert (localized.differences, localized.taken_for_whole) == ([], 0)
     run_through(ground, tmp_path, ("prototypes",))
     found = soak_training(ground, tmp_path, straight, kills=3, chance=chance, within_s=0.3, most=5)
-    assert [kill.moment for kill in found.kills] == ["any", "training", "writing"]
+    assert [kill.moment for kill in found.kills] == ["any", "working", "writing"]
     assert found.differences == []
     assert not list(tmp_path.rglob("*.partial"))  # what was left behind is swept
+
+
+def test_an_asking_that_is_killed_loses_nothing_and_asks_nothing_twice(tmp_path: Path) -> None:
+    chance = random.Random(4)  # noqa: S311 - no secrets here
+    found = soak_describing(tmp_path, kills=2, chance=chance)
+    assert [kill.moment for kill in found.kills] == ["any", "working"]
+    assert found.kills[-1].step > 0
+    assert (found.differences, found.taken_for_whole, found.asked_again) == ([], 0, 0)
+    assert 40 <= found.requests <= 40 + 2 * 4  # and of each kill what was under way
 
 
 def start(ground: Ground, run: Path, *words: str) -> "subprocess.Popen[str]":

@@ -91,7 +91,8 @@ def test_a_run_says_what_it_was_made_from(whole: Path, cli: Cli, demo: Path) -> 
     code, out, err = cli("verify", whole)
     assert (code, err) == (0, ""), out
     lines = out.splitlines()
-    assert [line.partition(":")[0] for line in lines[:-1]] == list(pipeline.STAGES)
+    assert [line.partition(":")[0] for line in lines[:-2]] == list(pipeline.STAGES)
+    assert lines[-2].endswith(": made again from its files and settings")
     assert f"{demo / 'names.txt'} " in lines[1]
     assert "boxes.parquet " in lines[2]
     assert "prototypes.safetensors " in lines[2]

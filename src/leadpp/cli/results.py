@@ -106,6 +106,8 @@ def _evaluation_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         told = row if own is None or row["encoder"] == "student" else {"naming_teacher": own, **row}
         figures = [f"{told[key]:.3f}" if key in told else "–" for key, _ in shown]
         table.add_row(str(row["encoder"]), str(row["feature"]), str(row["set"]), *figures)
+    if rows and "run" in rows[0]:
+        table.caption = f"run {rows[0]['run']}"
     return table
 
 

@@ -45,6 +45,9 @@ class Config:
     They were made in a drawn world of birds and know nothing of photographs."""
     seed: int = 123
     """The one seed from which every draw is derived."""
+    deterministic: bool = False
+    """The same bits whatever the number of threads, and on a GPU each time: deterministic algorithms, no TF32, and one
+    thread for what the CPU computes. Slower; an operation that has no such form is an error (docs/decisions/0072)."""
     input: InputConfig = field(default_factory=InputConfig)
     """How photographs are read."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)

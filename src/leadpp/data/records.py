@@ -300,7 +300,7 @@ _TYPES = {
     "height_px": pa.int32(),
     "cut_bottom_px": pa.int32(),
     "least_scale": pa.int32(),
-    "true_box_xyxy": pa.list_(pa.float64(), 4),
+    "true_box_xyxy": pa.list_(pa.float64()),  # of no fixed length: pyarrow before 26 cannot read those with gaps
     "size_bytes": pa.int64(),
     "mtime_ns": pa.int64(),
     "offset_bytes": pa.int64(),

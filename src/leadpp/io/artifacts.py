@@ -324,8 +324,8 @@ def _read_error(path: Path, kind: str, error: Exception) -> ArtifactError:
 
 
 def _tensor_write_error(path: Path, error: SafetensorError) -> ArtifactError:
-    """Find the system's error number, which safetensors gives in words only."""
-    number = re.search(r"os error (\d+)", str(error))
+    """Find the system's error number, which safetensors gives in words only, 0.5 in others."""
+    number = re.search(r"(?:os error |Os { code: )(\d+)", str(error))
     if number is None:
         return ArtifactError(f"{path}: cannot write: {_reason(error)}")
     return _write_error(path, OSError(int(number[1]), _reason(error)))

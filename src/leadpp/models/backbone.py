@@ -21,8 +21,9 @@ from leadpp.models.weights import (
     named_overlay,
 )
 
-_ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
-"""How timm's transformers are told to read any size, in the order in which to try; other networks know no such word."""
+_ANY_SIZE: tuple[dict[str, Any], ...] = ({"strict_img_size": False}, {"dynamic_img_size": True}, {})
+"""How timm's transformers are told to read any size, in the order in which to try; other networks know no such word.
+Swin's of before timm 1.0.31 know the first alone, and take the second without a word."""
 
 
 class FeatureNetwork(Protocol):

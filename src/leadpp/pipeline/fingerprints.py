@@ -1,5 +1,8 @@
 """Fingerprints of stages: everything that decides what a stage computes, and nothing else.
 
+That of ``evaluate`` is the hash of the run, which its figures carry: photographs, boxes, prototypes, the student's
+weights, networks and settings of measuring, and the version of the code.
+
 A setting that changes only how fast or where something is computed (device, batch of a frozen network, how often the
 training is watched) is left out, so that changing it runs nothing again.
 """
@@ -17,6 +20,7 @@ from leadpp.data.boxes import read_boxes
 from leadpp.data.index import ImageIndex
 from leadpp.functional.objective import Objective
 from leadpp.io.artifacts import file_digest
+from leadpp.io.ledger import newest_checkpoint
 from leadpp.models.builtin import LOCAL_PREFIX, local_name
 from leadpp.models.teacher import model_and_tag
 from leadpp.pipeline.job import BOXES, COMPARISON, PROTOTYPES, Job
@@ -30,8 +34,8 @@ _WITHOUT_EFFECT = {
 """Settings of a group that change no result."""
 
 
-_OUTSIDE_THE_REPORT = {"preset", "networks", "seed", "llm"}
-"""What makes no report another: names of settings, the seed, which every stage has, and who wrote the words."""
+_OUTSIDE_THE_REPORT = {"preset", "networks", "seed", "deterministic", "llm"}
+"""What makes no report another: names of settings, what every stage has, and who wrote the words."""
 
 _OF_TRAINING = {"teacher.view", "teacher.fit", "teacher.neighbours", "teacher.balance"}
 """Settings of the teacher that decide what is learnt from it, and not what it is."""
@@ -45,7 +49,7 @@ def fingerprint(job: Job, index: ImageIndex, name: str) -> str:
         WeightsError: A shipped network is named that is missing from the installation.
     """
     parts = {"code": __version__, "stage": name, "seed": job.config.seed, **_PARTS[name](job, index)}
-    return _digest(parts)
+    return _digest(parts | ({"deterministic": True} if job.config.deterministic else {}))
 
 
 def network_digests(config: Config) -> list[object]:
@@ -100,8 +104,8 @@ def _train(job: Job, index: ImageIndex) -> dict[str, object]:
 
 
 def _evaluate(job: Job, index: ImageIndex) -> dict[str, object]:
-    checkpoints = [path for path in sorted((job.run / "checkpoints").glob("*")) if path.is_file()]
-    inputs = [job.run / BOXES, job.run / PROTOTYPES, *checkpoints]
+    newest = newest_checkpoint(job.run / "checkpoints")  # others may be of any moment of the clock
+    inputs = [job.run / BOXES, job.run / PROTOTYPES, *([] if newest is None else [newest])]
     names = job.has_prototypes and job.config.teacher.use != "no"
     return {
         "data": [index.split_origin, index.digest()],

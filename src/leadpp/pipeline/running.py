@@ -168,7 +168,7 @@ def _settings_kept(job: Job) -> Iterator[None]:
     path = job.run / "config.yaml"
     before = path.read_text(encoding="utf-8") if path.is_file() else None
     write_text(path, write_yaml(job.config))
-    write_json(job.run / "env.json", describe_environment(), kind="environment")
+    write_json(job.run / "env.json", describe_environment(deterministic=job.config.deterministic), kind="environment")
     try:
         yield
     except LeadppError:
@@ -377,7 +377,10 @@ def _evaluate(job: Job, index: ImageIndex) -> list[dict[str, Any]] | dict[str, A
         return embed(index=index, run=job.run, config=job.config, progress=job.progress, ranks=job.ranks)
     from leadpp.stages.evaluate import evaluate
 
-    return evaluate(index=index, run=job.run, config=job.config, progress=job.progress, ranks=job.ranks)
+    run_hash = fingerprint(job, index, "evaluate")
+    return evaluate(
+        index=index, run=job.run, config=job.config, run_hash=run_hash, progress=job.progress, ranks=job.ranks
+    )
 
 
 def _report(job: Job, index: ImageIndex) -> dict[str, Any]:
@@ -395,8 +398,8 @@ _RUNNERS: dict[str, Callable[[Job, ImageIndex], Any]] = {
 }
 
 
-def describe_environment() -> dict[str, Any]:
-    """Say which versions and which machine compute a run."""
+def describe_environment(*, deterministic: bool = False) -> dict[str, Any]:
+    """Say which versions, which machine and how many threads compute a run; by what command comes last."""
     import torch
 
     packages = (
@@ -415,7 +418,7 @@ def describe_environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version(name) for name in packages},
-        "threads": torch.get_num_threads(),
+        "threads": 1 if deterministic else torch.get_num_threads(),
         "cuda": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         "command": sys.argv,
     }

@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from leadpp import __version__
-from leadpp.errors import ArtifactError
-from leadpp.io.artifacts import file_digest
+from leadpp.config import build_config, read_yaml
+from leadpp.data.index import read_index
+from leadpp.errors import ArtifactError, LeadppError
+from leadpp.io.artifacts import file_digest, read_json
 from leadpp.io.ledger import read_ledger
+from leadpp.pipeline.fingerprints import fingerprint
+from leadpp.pipeline.job import Job
 from leadpp.pipeline.memory import Memory
 
 
@@ -20,7 +24,9 @@ def verify(run: Path) -> dict[str, Any]:
     Returns:
         Ready for JSON: ``whole``; how many ``files`` were checked; ``trouble``, a line for each file that is gone or
         changed and for each stage that was made from other files than lie here; ``notes``, what cannot be known;
-        ``stages``, by name when each was ``finished``, by which ``code``, and what it was ``made_from``.
+        ``run``, the hash of the run that its figures carry (empty before they are made), and whether it was
+        ``made_again`` from what lies here and is the same; ``stages``, by name when each was ``finished``, in how many
+        ``seconds``, by which ``code``, and what it was ``made_from``.
 
     Raises:
         ArtifactError: It is no run folder, or its memory is damaged.
@@ -33,11 +39,15 @@ def verify(run: Path) -> dict[str, Any]:
     trouble = [line for name, (digest, by) in noted.items() for line in _check(name, digest, found[name], by=by)]
     trouble += [line for name, known in memory.stages.items() for line in _stale(run, name, known, noted)]
     trouble += _other_photographs(memory)
+    run_hash = memory.stages.get("evaluate", {}).get("fingerprint", "")
+    trouble += _other_figures(run / "evaluation.json", run_hash)
     return {
         "whole": not trouble,
         "files": len(noted),
         "trouble": trouble,
         "notes": list(_notes(run, memory)),
+        "run": run_hash,
+        "made_again": bool(run_hash) and run_hash == _hash_again(run),
         "stages": {name: _origin(known) for name, known in memory.stages.items()},
     }
 
@@ -78,6 +88,25 @@ def _other_photographs(memory: Memory) -> Iterator[str]:
             yield f"{name}: was made from other photographs than the run has now; run {name} again"
 
 
+def _other_figures(path: Path, run_hash: str) -> Iterator[str]:
+    """Tell of figures that say they are of another run; those of older versions do not say."""
+    try:
+        carried = read_json(path, kind="evaluation").get("run", run_hash)
+    except ArtifactError:  # none there, or changed, which is told of elsewhere
+        return
+    if carried != run_hash:
+        yield f"{path.name}: its figures are of run {carried}, evaluate was of {run_hash or 'none'}; run evaluate again"
+
+
+def _hash_again(run: Path) -> str:
+    """Make the hash of a run from its settings and files; empty where they cannot be read."""
+    try:
+        config, index = build_config(read_yaml(run / "config.yaml")), read_index(run / "index.parquet")
+        return fingerprint(Job(data=index.root, run=run, config=config), index, "evaluate")
+    except LeadppError:
+        return ""
+
+
 def _notes(run: Path, memory: Memory) -> Iterator[str]:
     for name, known in memory.stages.items():
         if "files" not in known:
@@ -97,6 +126,7 @@ def _origin(known: Mapping[str, Any]) -> dict[str, Any]:
     unknown = "not recorded"
     return {
         "finished": known.get("finished", unknown),
+        "seconds": known.get("seconds", unknown),
         "code": known.get("code", unknown),
         "made_from": known.get("made_from", unknown),
         "files": len(known["files"]) if "files" in known else unknown,

@@ -17,6 +17,7 @@ from leadpp.data.views import EvalSet
 from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.answers import answer, choose_temperatures, embeddings_of, misfit
 from leadpp.engine.clusters import kmeans
+from leadpp.engine.determinism import deterministic_if_asked
 from leadpp.engine.encoders import (
     EMBEDDING,
     Encoder,
@@ -43,6 +44,7 @@ from leadpp.text.prototypes import Prototypes, other_makers, read_spaces
 _MOST_CLUSTERS = 20
 
 
+@deterministic_if_asked
 def embed(
     *, index: ImageIndex, run: Path, config: Config, progress: Progress | None = None, ranks: Ranks = ALONE
 ) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from leadpp.data.views import EvalSet, ProbeSet, Samples
 from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.answers import answer, choose_temperatures, embeddings_of, misfit
 from leadpp.engine.calibrating import Fit
+from leadpp.engine.determinism import deterministic_if_asked
 from leadpp.engine.encoders import (
     EMBEDDING,
     Encoder,
@@ -53,8 +54,15 @@ _FEATURE_WORDS = {
 }
 
 
+@deterministic_if_asked
 def evaluate(
-    *, index: ImageIndex, run: Path, config: Config, progress: Progress | None = None, ranks: Ranks = ALONE
+    *,
+    index: ImageIndex,
+    run: Path,
+    config: Config,
+    run_hash: str = "",
+    progress: Progress | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[dict[str, Any]]:
     """Measure every encoder on every set, and write ``evaluation.json`` and ``embeddings/``.
 
@@ -67,6 +75,7 @@ def evaluate(
         index: Labelled photographs with a train and a test part.
         run: The run folder.
         config: The settings.
+        run_hash: What the figures are of, which each row carries as ``run``; none does when left out.
         progress: Who is told what is being done.
         ranks: This process among those that evaluate together.
 
@@ -105,7 +114,9 @@ def evaluate(
         if row["encoder"] == "student" and row["set"] in by_teacher:
             row["naming_teacher"] = by_teacher[row["set"]]
     names = _examine_names(job, rows, seen)
-    write_json(run / "evaluation.json", {"rows": rows, "names": names}, kind="evaluation")
+    of = {"run": run_hash} if run_hash else {}
+    rows = [{**row, **of} for row in rows]
+    write_json(run / "evaluation.json", {**of, "rows": rows, "names": names}, kind="evaluation")
     return rows
 
 

@@ -20,6 +20,7 @@ from leadpp.data.materialize import target_paths
 from leadpp.data.reading import read_photograph
 from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.corloc import measure_boxes
+from leadpp.engine.determinism import deterministic_if_asked
 from leadpp.engine.locating import (
     BoxReader,
     FoundBoxes,
@@ -52,6 +53,7 @@ _JPEG_QUALITY = 95
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 
 
+@deterministic_if_asked
 def localize(
     *,
     index: ImageIndex,

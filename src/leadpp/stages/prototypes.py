@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from leadpp.config.tree import Config, TeacherConfig
 from leadpp.data.index import ImageIndex
+from leadpp.engine.determinism import deterministic_if_asked
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device
 from leadpp.errors import ArtifactError, TextError
 from leadpp.io.artifacts import file_digest
@@ -40,6 +41,7 @@ class _Words:
     """Sentences around the names, to be mixed with the texts; empty where nothing is."""
 
 
+@deterministic_if_asked
 def build_prototypes(
     *,
     index: ImageIndex,

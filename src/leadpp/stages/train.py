@@ -21,6 +21,7 @@ from leadpp.data.views import EvalSet, ViewSet, eval_loader, train_loader
 from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.answers import choose_temperatures
 from leadpp.engine.compiling import compile_networks, eagerly
+from leadpp.engine.determinism import deterministic_if_asked
 from leadpp.engine.lessons import Consensus, Lessons, Space, remember_answers
 from leadpp.engine.memory import memory_told
 from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
@@ -54,6 +55,7 @@ Resume = bool | Literal["if-same"]
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+@deterministic_if_asked
 def train(
     *,
     index: ImageIndex,
@@ -462,6 +464,7 @@ def _metadata(
         "batch_size": config.train.batch_size,
         "seed": config.seed,
         "preset": config.preset,
+        "deterministic": config.deterministic,
         "precision": pick_precision(config.train.precision, pick_device(config.train.device)),
         "augment": _changes(config.augment),
         "class_count": len(vectors[0]) if taught else 0,

@@ -117,7 +117,7 @@ def test_transparent_parts_become_white(tmp_path: Path) -> None:
 
 
 def test_grey_with_alpha(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[[10, 255], [10, 0]]], dtype=np.uint8), "LA").save(tmp_path / "la.png")
+    Image.fromarray(np.array([[[10, 255], [10, 0]]], dtype=np.uint8)).save(tmp_path / "la.png")
     assert grey_of(tmp_path / "la.png") == [10, 255]
 
 

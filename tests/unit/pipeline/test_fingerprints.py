@@ -12,6 +12,7 @@ import pytest
 from leadpp.config import build_config
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.io.artifacts import write_table
+from leadpp.io.ledger import keep_newest
 from leadpp.pipeline import Job, Texts
 from leadpp.pipeline.fingerprints import fingerprint
 from leadpp.pipeline.memory import Memory
@@ -45,10 +46,12 @@ def write_boxes(run: Path, *, train_edge: int = 20, test_edge: int = 20) -> None
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run folder with boxes, prototypes, a checkpoint, local networks and words."""
+    """A run folder with boxes, prototypes, checkpoints, local networks and words."""
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
-    (folder / "checkpoints" / "epoch-0001.safetensors").write_text("weights")
+    for epoch in (1, 2):
+        (folder / "checkpoints" / f"epoch-{epoch:04}.safetensors").write_text("weights")
+    keep_newest(folder / "checkpoints", folder / "checkpoints" / "epoch-0002.safetensors", keep=0)
     (folder / "prototypes.safetensors").write_text("vectors")
     write_boxes(folder)
     for name in ("student", "teacher", "localizer"):
@@ -83,6 +86,8 @@ def changed(run: Path, change: Callable[[], tuple[Job, ImageIndex]]) -> set[str]
     ("settings", "expected"),
     [
         ({"seed": 5}, {"localize", "prototypes", "train", "evaluate", "report"}),
+        ({"deterministic": True}, {"localize", "prototypes", "train", "evaluate", "report"}),
+        ({"deterministic": False}, set()),
         ({"localize": {"threshold": 0.3}}, {"localize", "report"}),
         ({"localize": {"fit_images": 3}}, {"localize", "report"}),
         ({"localize": {"batch_size": 3}}, set()),
@@ -125,7 +130,8 @@ def test_settings(run: Path, settings: dict[str, Any], expected: set[str]) -> No
         ("teacher/model.safetensors", {"prototypes", "train", "evaluate"}),
         ("names.txt", {"prototypes"}),
         ("run/prototypes.safetensors", {"train", "evaluate"}),
-        ("run/checkpoints/epoch-0001.safetensors", {"evaluate"}),
+        ("run/checkpoints/epoch-0002.safetensors", {"evaluate"}),
+        ("run/checkpoints/epoch-0001.safetensors", set()),
     ],
 )
 def test_files(run: Path, name: str, expected: set[str]) -> None:

@@ -68,6 +68,11 @@ def verification_lines(found: Mapping[str, Any]) -> list[str]:
     lines = [f"{name}: {_origin_words(stage)}" for name, stage in found["stages"].items()]
     lines += [f"note: {line}" for line in found["notes"]]
     lines += [f"trouble: {line}" for line in found["trouble"]]
+    if found["run"]:
+        again = (
+            "made again from its files and settings" if found["made_again"] else "noted; what lies here gives another"
+        )
+        lines.append(f"run {found['run']}: {again}")
     checked = f"{found['files']} files checked"
     return [
         *lines,
@@ -82,4 +87,5 @@ def _origin_words(stage: Mapping[str, Any]) -> str:
     sources = [f"photographs {made_from['photographs'][:8]}"]
     sources += [f"{given['path']} {given['digest'][:8]}" for given in made_from["given"].values()]
     sources += [f"{name} {digest[:8]}" for name, digest in made_from["files"].items()]
-    return f"finished {stage['finished']} by leadpp {code['version']} ({code['source'][:8]}) from {', '.join(sources)}"
+    when = f"finished {stage['finished']} in {stage['seconds']:.1f} s"
+    return f"{when} by leadpp {code['version']} ({code['source'][:8]}) from {', '.join(sources)}"

@@ -15,6 +15,7 @@ from leadpp.data.index import ImageRecord
 from leadpp.engine.answers import embeddings_of
 from leadpp.engine.calibrating import Calibration
 from leadpp.engine.clusters import kmeans
+from leadpp.engine.determinism import deterministic_if_asked
 from leadpp.engine.naming import name_answers
 from leadpp.engine.pictures import jpeg_uri
 from leadpp.engine.runtime import Progress, SilentProgress
@@ -57,6 +58,7 @@ class Found:
     calibration: Calibration
 
 
+@deterministic_if_asked
 def discover(
     *, run: Path, out: Path | None = None, ask: bool = False, config: Config, progress: Progress | None = None
 ) -> dict[str, Any]:

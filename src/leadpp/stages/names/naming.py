@@ -14,6 +14,7 @@ from leadpp.data.building import build_index
 from leadpp.data.index import ImageIndex, ImageRecord
 from leadpp.data.sources.given import read_given
 from leadpp.engine.calibrating import PROMISE, Calibration, teacher_calibration
+from leadpp.engine.determinism import deterministic_if_asked
 from leadpp.engine.naming import name_answers
 from leadpp.engine.runtime import Progress, SilentProgress, worker_count
 from leadpp.functional.metrics import first_items
@@ -37,6 +38,7 @@ class _Answer:
     """Of the names, (N, k)."""
 
 
+@deterministic_if_asked
 def name(
     images: Sequence[Path], *, run: Path, out: Path | None = None, config: Config, progress: Progress | None = None
 ) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def headline(material: Material) -> dict[str, Any]:
         "explained": {k: v for k, v in _EXPLAINED.items() if k in columns.values()},
         "rest_columns": rest,
         "rest": [(_title(row), row["set"], [shown(row.get(key)) for key in rest]) for row in rows],
+        "hashes": _hashes(rows, ours=material.config.preset),
         "paces": _paces(rows),
         "protocols": _protocols(rows),
     }
@@ -151,6 +152,11 @@ def _protocols(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for row, protocol in zip(rows, protocols, strict=True)
     ]
     return {"shared": shared, "own": [(name, items) for name, items in own if items]}
+
+
+def _hashes(rows: Sequence[Mapping[str, Any]], *, ours: str) -> dict[str, str]:
+    """Tell of which runs the figures are: by name, this one's first."""
+    return {row.get("row", ours): row["run"] for row in rows if row.get("run")}
 
 
 def _paces(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -70,6 +70,11 @@ class Material:
         stages: dict[str, dict[str, Any]] = read_json(path, kind="stages")["stages"] if path.exists() else {}
         return stages
 
+    @property
+    def run_hash(self) -> str:
+        """The hash of the run that ``evaluate`` noted and ``leadpp verify`` prints; empty where it did not."""
+        return str(self.stages.get("evaluate", {}).get("fingerprint", ""))
+
     @functools.cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The rows of ``evaluation.json``."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from leadpp.config.tree import Config
 from leadpp.data.index import ImageIndex
+from leadpp.engine.determinism import deterministic_if_asked
 from leadpp.engine.pages import render_page
 from leadpp.engine.runtime import Progress, SilentProgress
 from leadpp.errors import LeadppError
@@ -40,7 +41,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Material], dict[str, Any]]], ...] = (
     ("confusion", "Confusion", neighbours.confusion),
     ("maps", "Map", neighbours.maps),
     ("words", "Words", teacher.words),
-    ("stages", "Stages", training.stage_times),
+    ("stages", "Stages", training.stages),
     ("data", "Data", setup.data),
     ("settings", "Settings", setup.settings),
     ("environment", "Environment", setup.environment),
@@ -50,10 +51,12 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Material], dict[str, Any]]], ...] = (
 _UNLABELLED_ONLY = ("clusters",)
 
 
+@deterministic_if_asked
 def report(*, index: ImageIndex, run: Path, config: Config, progress: Progress | None = None) -> dict[str, Any]:
     """Write ``report.html``: one file with all pictures and charts in it, which asks nothing of a network.
 
-    A section whose files are missing or damaged says so, and which stage makes them; the others do not mind.
+    A section whose files are missing or damaged says so, and which stage makes them; the others do not mind. The page
+    holds no times and no command, so that it is the same wherever the work is the same.
 
     Args:
         index: The photographs.
@@ -101,5 +104,6 @@ def _render(sections: list[Section], material: Material) -> str:
         backbone=config.student.backbone,
         epochs=config.train.epochs,
         seed=config.seed,
+        run_hash=material.run_hash,
         sections=sections,
     )

@@ -8,7 +8,8 @@ from leadpp.io.artifacts import file_digest
 from leadpp.stages.report.material import Material
 from leadpp.stages.report.wording import shown
 
-_SOURCES = ("evaluation.json", "photographs.csv", "metrics.jsonl", "boxes.parquet", "prototypes.safetensors")
+_SOURCES = ("evaluation.json", "photographs.csv", "boxes.parquet", "prototypes.safetensors")
+"""What figures come from; not metrics.jsonl, which tells of times too."""
 
 
 def data(material: Material) -> dict[str, Any]:
@@ -36,9 +37,12 @@ def settings(material: Material) -> dict[str, Any]:
 
 
 def environment(material: Material) -> dict[str, Any]:
-    """List versions, machine and command, and the digests of the files that the figures come from."""
+    """List versions and machine, and the digests of the files that the figures come from.
+
+    The command is left to ``env.json``: it holds the name of the run folder.
+    """
     flat: dict[str, str] = {}
-    for name, value in material.environment().items():
+    for name, value in (material.environment() | {"command": {}}).items():
         if isinstance(value, dict):
             flat |= {str(key): shown(inner) for key, inner in value.items()}
         else:

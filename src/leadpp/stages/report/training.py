@@ -1,11 +1,12 @@
-"""Sections of the road: how long each stage took, and the curves of training."""
+"""Sections of the road: what each stage found, and the curves of training; times are not shown, they differ."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from leadpp.engine.charts import Series, line_chart, number, shorten
+from leadpp.engine.record import TIMES
 from leadpp.stages.report.material import Absent, Material
-from leadpp.stages.report.wording import duration, is_figure, shown
+from leadpp.stages.report.wording import is_figure, shown
 
 _TITLES = {
     "loss": "loss",
@@ -23,32 +24,19 @@ _TITLES = {
     "distill_weight": "weight of distillation, w_d",
     "learning_rate": "learning rate",
     "gradient_norm": "norm of the gradient",
-    "images_per_s": "photographs a second",
 }
 _SHOWN = 9
-_NOT_CURVES = {"event", "epoch", "step", "seconds"}
+_NOT_CURVES = {"event", "epoch", "step"} | TIMES
+_COURSE = {"train": TIMES | {"images", "checkpoints", "checkpoint_wait_s"}}
+"""What is told of a stage that depends on the machine, and on where it was broken off; not on what it found."""
 
 
-def stage_times(material: Material) -> dict[str, Any]:
-    """Make the table of stages: how long each took, and what it found."""
-    stages = [(name, stage) for name, stage in material.stages.items() if name != "report"]
-    if not stages:
+def stages(material: Material) -> dict[str, Any]:
+    """Make the table of stages: what each found."""
+    found = [(name, stage) for name, stage in material.stages.items() if name != "report"]
+    if not found:
         raise Absent("No stages.json: leadpp run and each stage's command make it.")
-    longest = max(float(stage["seconds"]) for _, stage in stages) or 1.0
-    total = sum(float(stage["seconds"]) for _, stage in stages)
-    return {
-        "total": duration(total),
-        "stages": [
-            {
-                "name": name,
-                "time": duration(float(stage["seconds"])),
-                "share": round(100 * float(stage["seconds"]) / longest, 1),
-                "finished": str(stage.get("finished", "")).replace("T", " ").removesuffix("+00:00"),
-                "summary": _summary(stage.get("summary")),
-            }
-            for name, stage in stages
-        ],
-    }
+    return {"stages": [{"name": name, "summary": _summary(name, stage.get("summary"))} for name, stage in found]}
 
 
 def curves(material: Material) -> dict[str, Any]:
@@ -99,8 +87,12 @@ def _drawn(series: Series) -> bool:
     return bool(series.xs)
 
 
-def _summary(summary: object) -> str:
+def _summary(name: str, summary: object) -> str:
     if not isinstance(summary, Mapping):
         return ""
-    plain = {key: value for key, value in summary.items() if is_figure(value) or isinstance(value, str)}
+    plain = {
+        key: value
+        for key, value in summary.items()
+        if key not in _COURSE.get(name, ()) and (is_figure(value) or isinstance(value, str))
+    }
     return shorten(" · ".join(f"{key.replace('_', ' ')} {shown(value)}" for key, value in plain.items()), 220)

@@ -1,4 +1,4 @@
-"""How the report writes numbers, times and values."""
+"""How the report writes numbers and values."""
 
 import math
 from collections.abc import Mapping
@@ -36,18 +36,6 @@ def set_words(name: str) -> str:
     ('object crops', 'whole photographs')
     """
     return {"whole": "whole photographs", "crop": "object crops"}.get(name, name)
-
-
-def duration(seconds: float) -> str:
-    """Write a time as a person would say it.
-
-    >>> duration(8.25), duration(75), duration(3725)
-    ('8.2 s', '1 min 15 s', '1 h 02 min')
-    """
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def shown(value: object) -> str:

@@ -19,6 +19,7 @@ EVIL = '</title><script>alert("x")</script><img src=x onerror=alert(1)>'
 CLASSES = ("ape", "bee & wasp", EVIL)
 EACH = 4
 WIDTH, HEIGHT = 40, 30
+RUN_HASH = "0123456789abcdef" * 2
 
 CONFIG = Config(
     input=InputConfig(size=16), report=ReportConfig(samples=4, queries=3, worst_classes=2, projection="pca")
@@ -97,8 +98,9 @@ def write_evaluation(run: Path) -> None:
             row = {"encoder": encoder, "feature": feature, "set": set_, "knn": knn, "map": mean_precision}
             extra = {"naming_teacher": 0.333} if encoder != "frozen" else {}
             extra |= {"naming_student": 0.444} if encoder == "student" else {}
-            rows.append({**row, **extra, "knn200": 0.1, "counts": {"queries": 12}, "protocol": protocol})
-    write_json(run / "evaluation.json", {"rows": rows, "names": names_told()}, kind="evaluation")
+            rest = {"run": RUN_HASH, "knn200": 0.1, "counts": {"queries": 12}, "protocol": protocol}
+            rows.append({**row, **extra, **rest})
+    write_json(run / "evaluation.json", {"run": RUN_HASH, "rows": rows, "names": names_told()}, kind="evaluation")
 
 
 def names_told() -> dict[str, object]:
@@ -136,7 +138,12 @@ def write_rest(run: Path) -> None:
     }
     stages = {
         "localize": {"seconds": 30.0, "finished": "2026-01-02T03:04:05+00:00", "summary": localized},
-        "train": {"seconds": 3690.0, "finished": "2026-01-02T04:05:35+00:00", "summary": {"epochs": 1, "device": EVIL}},
+        "train": {
+            "seconds": 3690.0,
+            "finished": "2026-01-02T04:05:35+00:00",
+            "summary": {"epochs": 1, "images": 12, "seconds": 3600.5, "images_per_s": 7.5, "device": EVIL},
+        },
+        "evaluate": {"seconds": 9.0, "finished": "2026-01-02T04:05:50+00:00", "fingerprint": RUN_HASH, "summary": []},
         "report": {"seconds": 9.0, "finished": "2026-01-02T04:06:00+00:00", "summary": {}},
     }
     write_json(run / "stages.json", {"data": {}, "stages": stages}, kind="stages")
