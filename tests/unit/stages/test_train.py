@@ -409,7 +409,7 @@ def test_settings_of_the_loop_arrive(
         "checkpoint_keep_every": 4,
         "checkpoint_best": "",
     }
-    assert what.parts["order"] == StepPlan(autocast_dtype=torch.float16)
+    assert what.parts["order"] == StepPlan(shuffle_seed=123, autocast_dtype=torch.float16)
     assert what.parts["monitor"] is None
     assert boxes == [None]
 
