@@ -2,6 +2,8 @@
 
 import contextlib
 import datetime
+import os
+import socket
 import time
 from collections.abc import Iterator
 from typing import cast
@@ -51,7 +53,7 @@ def together(launch: Launch) -> Iterator[Ranks]:
             rank=launch.rank,
             count=launch.count,
             local_count=launch.local_count,
-            gradients=cast("dist.ProcessGroup", dist.new_group()),
+            gradients=cast("dist.ProcessGroup", dist.new_group(timeout=_WORK)),
         )
         state = "done"
     except LeadppError as error:
@@ -69,17 +71,17 @@ def _meet(launch: Launch) -> Pulse:
     cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if cards >= launch.local_count:
         torch.cuda.set_device(launch.local_rank)
+    if launch.local_count == launch.count:
+        _stay_on_this_machine()
     try:
-        keeps = launch.leads and not launch.hosted
-        store = _store(launch, keeps=keeps)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if cards >= launch.local_count and dist.is_nccl_available() else "gloo",
-            store=PrefixStore("work", store),
+            store=PrefixStore("work", _store(launch, keeps=launch.leads and not launch.hosted)),
             rank=launch.rank,
             world_size=launch.count,
             timeout=_WORK,
         )
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         raise ConfigError(
             f"process {launch.rank} of {launch.count} did not meet the others at {launch.host}:{launch.port} "
             f"({str(error).splitlines()[0]}); see that all were started and that this address can be reached"
@@ -93,7 +95,20 @@ def _meet(launch: Launch) -> Pulse:
     return pulse
 
 
+def _stay_on_this_machine() -> None:
+    """Have gloo listen where no other machine can reach it, unless the user has said where."""
+    own = (
+        [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")] if hasattr(socket, "if_nameindex") else []
+    )
+    if own:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", own[0])
+
+
 def _store(launch: Launch, *, keeps: bool) -> Store:
+    """Reach the meeting place, or open it: on one machine where no other can reach it."""
+    listener = None
+    if keeps and launch.local_count == launch.count:
+        listener = socket.create_server((launch.host, launch.port))
     kept = TCPStore(
         launch.host,
         launch.port,
@@ -101,6 +116,7 @@ def _store(launch: Launch, *, keeps: bool) -> Store:
         is_master=keeps,
         timeout=datetime.timedelta(seconds=_MEETING_S),
         wait_for_workers=False,
+        master_listen_fd=None if listener is None else listener.detach(),
     )
     return PrefixStore(f"leadpp/{launch.attempt}", kept)
 

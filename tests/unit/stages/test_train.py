@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -506,14 +507,23 @@ def test_a_note_says_that_another_teacher_made_the_prototypes(
     assert "\n".join(progress.notes).count("were made by") == told
 
 
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("score_step", "4, although it is taken in the smallest parts (tried to allocate); lower"),
+        ("finish_views", "4; lower"),
+    ],
+)
 def test_too_little_memory_is_told(
-    run: Path, index: ImageIndex, backbone: str, monkeypatch: pytest.MonkeyPatch
+    run: Path, index: ImageIndex, backbone: str, monkeypatch: pytest.MonkeyPatch, *, where: str, words: str
 ) -> None:
     def exhaust(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("tried to allocate")
 
-    monkeypatch.setattr("leadpp.engine.iteration.score_step", exhaust)
-    with pytest.raises(LeadppError, match=r"cpu has too little memory for a batch of 4; lower train\.batch_size"):
+    monkeypatch.setattr(f"leadpp.engine.iteration.{where}", exhaust)
+    with pytest.raises(
+        LeadppError, match=re.escape(f"cpu has too little memory for a batch of {words} train.batch_size")
+    ):
         train(index=index, run=run, config=build_config(settings(backbone)))
 
 
