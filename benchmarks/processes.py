@@ -60,18 +60,19 @@ def main(words: Sequence[str] | None = None) -> None:
         make_world(world, species=asked.species, per_species=asked.per_species, size=128, seed=0)
     rows = []
     for name, settings in SETTINGS.items():
-        runs = {count: asked.work / f"{name.replace(' ', '-')}-{count}" for count in asked.counts}
-        took = {count: start(world, runs[count], settings, count=count) for count in asked.counts}
-        one = runs[asked.counts[0]]
-        for count in asked.counts:
-            rows.append({"settings": name, "processes": count} | differences(one, runs[count]) | took[count])
+        folder = asked.work / name.replace(" ", "-").replace("'", "")
+        one = folder / "1"
+        for title, count, threads in (*((str(count), count, 1) for count in asked.counts), ("1, of two threads", 1, 2)):
+            run = folder / title.replace(", ", "-").replace(" ", "-")
+            took = start(world, run, settings, count=count, threads=threads)
+            rows.append({"settings": name, "processes": title, **differences(one, run), **took})
     page = table(rows, photographs=asked.species * asked.per_species)
     print(page)
     if asked.out:
         asked.out.write_text(page, encoding="utf-8")
 
 
-def start(world: Path, run: Path, settings: Mapping[str, object], *, count: int) -> dict[str, float]:
+def start(world: Path, run: Path, settings: Mapping[str, object], *, count: int, threads: int) -> dict[str, float]:
     """Do a run by so many processes, unless it is there, and return the seconds of its stages.
 
     Raises:
@@ -90,7 +91,7 @@ def start(world: Path, run: Path, settings: Mapping[str, object], *, count: int)
     for rank in range(count):
         numbers = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}
         own = {name: str(value) for name, value in numbers.items()}
-        own |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        own |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": str(threads)}
         children.append(subprocess.Popen(command, env=os.environ | own, stdout=subprocess.DEVNULL))
     if any(child.wait() for child in children):
         raise RuntimeError(f"{run}: a process failed")
@@ -123,8 +124,8 @@ def differences(one: Path, other: Path) -> dict[str, float]:
         "weights": _most(*({n: t for n, t in s.items() if n.startswith("student")} for s in states)),
         "queues": _most(*({n: t for n, t in s.items() if n.startswith("queues")} for s in states)),
         "embeddings": max(
-            float(np.abs(np.load(a, allow_pickle=False) - np.load(b, allow_pickle=False)).max())
-            for a, b in zip(*arrays, strict=True)
+            _most({"": torch.from_numpy(a)}, {"": torch.from_numpy(b)})
+            for a, b in zip(*([np.load(path, allow_pickle=False) for path in some] for some in arrays), strict=True)
         ),
         "neighbours": _apart(one, other, ("knn", "rank1", "map", "purity10")),
         "fitted": _apart(one, other, ("probe_heldout", "cluster_accuracy", "nmi")),
@@ -155,8 +156,9 @@ def _apart(one: Path, other: Path, names: Sequence[str]) -> float:
 
 
 def _most(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
-    floats = [name for name, tensor in one.items() if tensor.is_floating_point()]
-    return max(float((one[name].double() - other[name].double()).abs().max()) for name in floats)
+    """Return the largest difference, as a share of the largest number of its tensor."""
+    floats = [(tensor.double(), other[name].double()) for name, tensor in one.items() if tensor.is_floating_point()]
+    return max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-12)) for a, b in floats)
 
 
 def table(rows: Sequence[Mapping[str, Any]], *, photographs: int) -> str:
@@ -173,11 +175,13 @@ def table(rows: Sequence[Mapping[str, Any]], *, photographs: int) -> str:
         lines.append("| " + " | ".join([*cells, *(f"{row[name]:.1f}" for name in times)]) + " |")
     lines += [
         "",
-        "Differences are the largest from one process: of the fitted direction, in coordinates of boxes that differ, "
-        "relative of the first loss, of all losses and of the norms of gradients, absolute of weights and statistics, "
-        "of queues, of embeddings, of the figures of neighbours (kNN, Rank-1, mAP, purity@10), and of those that are "
-        "fitted (probe, clusters), where a hair decides which epoch or which start is taken. Differences of single "
-        "precision grow from step to step. "
+        "Differences are the largest from one process of one thread: of the fitted direction; how many coordinates of "
+        "boxes differ; of losses and norms of gradients as shares of them, of weights with statistics, queues and "
+        "embeddings as shares of the largest number of their tensor; of the figures of neighbours (kNN, Rank-1, mAP, "
+        "purity@10), and of those that are fitted (probe, clusters), where a hair decides which epoch or start is "
+        "taken. "
+        "Single precision rounds sums by their order, and training makes such differences grow: one process of two "
+        "threads, the last row of each, says how much of them is that. "
         f"{photographs} photographs of 128 pixels, half of them for training; torch {torch.__version__}, "
         f"{os.cpu_count()} cores, so that four processes have half a core each: the seconds say what "
         "speaking costs, not what machines would gain.",

@@ -45,9 +45,5 @@ class BudgetError(LLMError):
     """A request that was not sent, because it might have passed the budget."""
 
 
-class RankError(LeadppError):
-    """A mistake that a process after the first has met, and no other process has told of."""
-
-
 class SaidError(LeadppError):
     """A mistake of which another process of the run has told the user already."""

@@ -35,6 +35,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
     settings = {
         "preset": "moco", "student.backbone": backbone, "student.batchnorm": "train", "loss.structure": 0.5,
         "train.batch_size": BATCH, "train.device": "cpu", "input.size": 32, "input.workers": 0,
+        "localize.backbone": backbone, "teacher.model": "builtin:world-clip",
     }  # fmt: skip
     return ["train", "--data", folder, *(word for name, value in settings.items() for word in (f"--{name}", value))]
 
@@ -61,11 +62,25 @@ def lines(run: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def trained(words: list[object], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[Ended]]:
-    """A run of one process, one of two with reading processes of their own, and how the two ended."""
+    """A whole run of one process, one of two with reading processes of their own, and how the two ended."""
     folder = tmp_path_factory.mktemp("runs")
-    (one,) = leadpp(*words, "--run", folder / "one", "--train.epochs", 2, count=1)
+    names = folder / "names.txt"
+    names.write_text("a wren\na finch\n", encoding="utf-8")
+    given = [
+        "run",
+        *words[1:],
+        "--preset",
+        "lead++",
+        "--names",
+        names,
+        "--train.epochs",
+        2,
+        "--train.head_warmup_epochs",
+        0.5,
+    ]
+    (one,) = leadpp(*given, "--run", folder / "one", count=1)
     assert one.code == 0, one.err
-    two = leadpp(*words, "--run", folder / "two", "--train.epochs", 2, "--input.workers", 1, count=2)
+    two = leadpp(*given, "--run", folder / "two", "--input.workers", 1, count=2)
     return folder / "one", folder / "two", two
 
 
@@ -129,10 +144,12 @@ def test_a_signal_to_any_process_ends_all_at_one_step_and_nothing_is_lost(
     assert [one.code for one in ended] == [143, 143], ended[0].err + ended[1].err
     assert "SIGTERM: training is saved up to" in ended[0].err
     assert checkpoint_of(run).metadata["step"] == lines(run)[-1]["step"]
-    whole = [tmp_path / "whole" if word == run else word for word in command]
-    for words in ([*command, "--resume"], whole):
-        assert [one.code for one in leadpp(*words, count=2)] == [0, 0]
+    shutil.copytree(run, tmp_path / "alone")
+    into = {name: [tmp_path / name if word == run else word for word in command] for name in ("whole", "alone")}
+    for words, count in (([*command, "--resume"], 2), (into["whole"], 2), ([*into["alone"], "--resume"], 1)):
+        assert [one.code for one in leadpp(*words, count=count)] == [0] * count
     assert_alike(run, tmp_path / "whole", tolerance=0)
+    assert_alike(tmp_path / "alone", tmp_path / "whole", tolerance=1e-4)
 
 
 def test_a_lost_process_ends_the_others_within_a_minute(amid: tuple[Processes, list[object]], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from leadpp import __version__
 from leadpp.cli.commands import COMMANDS
 from leadpp.cli.parser import UsageError
 from leadpp.distributed.launch import read_launch
-from leadpp.errors import LeadppError, RankError, SaidError
+from leadpp.errors import LeadppError, SaidError
 from leadpp.io.words import plain_line
 
 _TOP_TEXT = """\
@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SaidError:
         return MISTAKE
     except LeadppError as error:
-        if _leads() or isinstance(error, RankError):  # else the first process says the same
-            sys.stderr.write(f"leadpp: error: {_who(error)}{plain_line(' '.join(str(error).split()))}\n")
+        if _leads() or not isinstance(error, UsageError):  # all processes have the same words, and the first says so
+            sys.stderr.write(f"leadpp: error: {_who()}{plain_line(' '.join(str(error).split()))}\n")
         return MISTAKE
     except KeyboardInterrupt:
         if _leads():
@@ -88,9 +88,9 @@ def _leads() -> bool:
         return True
 
 
-def _who(error: LeadppError) -> str:
+def _who() -> str:
     """Say which of several processes speaks, where it is not the first."""
-    return f"(process {read_launch().rank} of {read_launch().count}) " if isinstance(error, RankError) else ""
+    return "" if _leads() else f"(process {read_launch().rank} of {read_launch().count}) "
 
 
 def _leave_on_signals() -> None:

@@ -162,7 +162,7 @@ class _Headers:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self.tell, self.seek, self.close = stream.tell, stream.seek, stream.close
-        self.write = stream.write
+        self.write = stream.write  # for the type of a file that tarfile takes; it writes nothing
 
     def read(self, size: int = -1) -> bytes:
         """Read some bytes.

@@ -1,6 +1,6 @@
-"""Sums and rows over processes that gradients pass through.
+"""Rows of all processes that gradients pass through.
 
-The loss of a process is its part of a sum over all of them. So the gradient of what was gathered or added up is added
+The loss of a process is its part of a sum over all of them. So the gradient of what was gathered is added
 up over the processes on the way back: each then holds the gradient of the whole sum with respect to what it gave.
 """
 
@@ -12,31 +12,12 @@ from torch import Tensor
 from leadpp.distributed.ranks import Ranks
 
 
-def sum_over(ranks: Ranks, tensor: Tensor) -> Tensor:
-    """Add up a tensor over the processes, with gradient; the shape stays."""
-    if ranks.alone:
-        return tensor
-    total: Tensor = _Sum.apply(tensor, ranks)
-    return total
-
-
 def gather_over(ranks: Ranks, rows: Tensor) -> Tensor:
     """Put the rows of all processes under one another, with gradient; (B, ...) -> (count B, ...)."""
     if ranks.alone:
         return rows
     everyone: Tensor = _Gather.apply(rows, ranks)
     return everyone
-
-
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor, ranks: Ranks) -> Tensor:  # noqa: ANN401 - torch's
-        ctx.ranks = ranks
-        return ranks.sum(tensor)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - torch's
-        return ctx.ranks.sum(gradients[0]), None
 
 
 class _Gather(torch.autograd.Function):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from leadpp.errors import ConfigError
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-_FIRST_PORT, _PORTS = 20_000, 20_000
+_FIRST_PORT, _PORTS = 20_000, 12_000  # below those that a system gives to whoever asks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +28,8 @@ class Launch:
     port: int = 0
     attempt: int = 0
     """How often torchrun has started them again; what an earlier attempt left at the meeting place is not read."""
+    job: str = ""
+    """What SLURM calls this step of this job: several may run on the same machines."""
     hosted: bool = False
     """Whether the launcher keeps the meeting place; otherwise the first process does."""
 
@@ -88,6 +90,7 @@ def _of_torchrun(variables: Mapping[str, str]) -> Launch:
 def _of_slurm(variables: Mapping[str, str]) -> Launch:
     rank, count = _number(variables, "SLURM_PROCID"), _number(variables, "SLURM_STEP_NUM_TASKS")
     nodes = variables.get("SLURM_STEP_NODELIST", variables.get("SLURM_JOB_NODELIST", "127.0.0.1"))
+    job, step = _number(variables, "SLURM_JOB_ID", 0), _number(variables, "SLURM_STEP_ID", 0)
     tasks = variables.get("SLURM_STEP_TASKS_PER_NODE", str(count))
     return Launch(
         rank=rank,
@@ -95,7 +98,8 @@ def _of_slurm(variables: Mapping[str, str]) -> Launch:
         local_rank=_number(variables, "SLURM_LOCALID", rank),
         local_count=_tasks_of(tasks, node=_number(variables, "SLURM_NODEID", 0)),
         host=variables.get("MASTER_ADDR", first_host(nodes)),
-        port=_number(variables, "MASTER_PORT", _FIRST_PORT + _number(variables, "SLURM_JOB_ID", 0) % _PORTS),
+        port=_number(variables, "MASTER_PORT", _FIRST_PORT + (job + 97 * step) % _PORTS),
+        job=f"{job}.{step}",
     )
 
 

@@ -13,10 +13,11 @@ import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # there, if not in its list of names
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
+from leadpp.distributed.cards import own_card
 from leadpp.distributed.launch import Launch
 from leadpp.distributed.pulse import Pulse
 from leadpp.distributed.ranks import ALONE, LostRankError, Ranks
-from leadpp.errors import ConfigError, LeadppError, RankError, SaidError
+from leadpp.errors import ConfigError, LeadppError, SaidError
 
 _MEETING_S = 300
 """How long the processes wait for each other at the start: machines of a cluster do not start at once."""
@@ -27,6 +28,7 @@ _PARTING_S = {"done": 20, "failed": 3}
 
 
 _EXPLANATION_S = 2
+"""How long a process that misses another one waits for that one's word that it failed."""
 _PRECEDENCE_S = 0.5
 """What all processes have to say, the first one says."""
 
@@ -41,7 +43,6 @@ def together(launch: Launch) -> Iterator[Ranks]:
     Raises:
         ConfigError: The others did not come, or there are fewer GPUs here than processes.
         SaidError: In place of a mistake that another process has told of in the same words.
-        RankError: In place of one that only this process, which is not the first, has met.
     """
     if launch.count == 1:
         yield ALONE
@@ -60,37 +61,32 @@ def together(launch: Launch) -> Iterator[Ranks]:
         lost = isinstance(error, LostRankError)
         if _another_failed(pulse) if lost else not _says_first(pulse, launch, str(error)):
             raise SaidError(str(error)) from error
-        if not launch.leads:
-            raise RankError(str(error)) from error
         raise
     finally:
         _part(pulse, launch, state=state)
 
 
 def _meet(launch: Launch) -> Pulse:
-    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if cards >= launch.local_count:
-        torch.cuda.set_device(launch.local_rank)
+    card = own_card(launch.local_rank, processes=launch.local_count)
+    if card is not None:
+        torch.cuda.set_device(card)
     if launch.local_count == launch.count:
         _stay_on_this_machine()
     try:
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if cards >= launch.local_count and dist.is_nccl_available() else "gloo",
+            "cpu:gloo,cuda:nccl" if card is not None and dist.is_nccl_available() else "gloo",
             store=PrefixStore("work", _store(launch, keeps=launch.leads and not launch.hosted)),
             rank=launch.rank,
             world_size=launch.count,
             timeout=_WORK,
         )
+        beats = PrefixStore("pulse", _store(launch, keeps=False))  # of its own: a store serves one question at a time
     except (RuntimeError, OSError) as error:
         raise ConfigError(
             f"process {launch.rank} of {launch.count} did not meet the others at {launch.host}:{launch.port} "
             f"({str(error).splitlines()[0]}); see that all were started and that this address can be reached"
         ) from error
-    pulse = Pulse(
-        PrefixStore("pulse", _store(launch, keeps=False)),  # of its own: a store serves one question at a time
-        rank=launch.rank,
-        count=launch.count,
-    )
+    pulse = Pulse(beats, rank=launch.rank, count=launch.count)
     pulse.start()
     return pulse
 
@@ -118,7 +114,7 @@ def _store(launch: Launch, *, keeps: bool) -> Store:
         wait_for_workers=False,
         master_listen_fd=None if listener is None else listener.detach(),
     )
-    return PrefixStore(f"leadpp/{launch.attempt}", kept)
+    return PrefixStore(f"leadpp/{launch.job}/{launch.attempt}", kept)
 
 
 def _says_first(pulse: Pulse, launch: Launch, message: str) -> bool:

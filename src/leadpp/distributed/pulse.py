@@ -9,7 +9,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -144,5 +143,4 @@ class Pulse:
 
     @staticmethod
     def _state_of(word: str) -> str:
-        told: Mapping[str, str] = json.loads(word) if word else {}
-        return told.get("state", "alive")
+        return next((state for state in ("done", "failed") if f'"{state}"' in word), "alive")

@@ -58,8 +58,8 @@ class Descent:
         self._learner.hold_backbone(held=step < start)
         return rate
 
-    def differentiate(self, loss: Tensor) -> Tensor:
-        """Find the gradient of the student, clip it if so planned, and return the norm that it had.
+    def differentiate(self, loss: Tensor) -> None:
+        """Find the gradient of the student, that of all processes.
 
         Args:
             loss: This process's part of the sum that is minimised.
@@ -68,6 +68,9 @@ class Descent:
         self._sum.begin()
         torch.autograd.backward(self.scaler.scale(loss))
         self._sum.finish()
+
+    def clip(self) -> Tensor:
+        """Clip the gradient if so planned, and return the norm that it had; once after :meth:`differentiate`."""
         self.scaler.unscale_(self.optimizer)
         with_gradient = [weight for weight in self._learner.student.parameters() if weight.grad is not None]
         norm = get_total_norm([weight.grad for weight in with_gradient if weight.grad is not None])

@@ -24,6 +24,7 @@ _SWITCHES: tuple[tuple[object, str, object], ...] = (
     (torch.backends.cudnn, "deterministic", True),
     (torch.backends.cudnn, "benchmark", False),
     (torch.backends.cudnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
+    (torch.backends.cudnn.rnn, "fp32_precision", "ieee"),
     (torch.backends.cuda.matmul, "fp32_precision", "ieee"),
     (torch.backends.mkldnn, "deterministic", True),
 )

@@ -59,13 +59,12 @@ class Told:
         return odd
 
 
-class _Found(NamedTuple):
-    """What a step comes to before weights move."""
+class _Scored(NamedTuple):
+    """A batch whose gradient has been found."""
 
     scores: Scores
     parts: Mapping[TermName, Tensor]
     loss: Tensor
-    norm: Tensor
 
 
 class Iteration:
@@ -82,7 +81,7 @@ class Iteration:
     Attributes:
         descent: Moves the weights.
         average: The moving average of the student, if there is to be one.
-        parts: In how many parts the encoders take a batch since memory ran out; 0 if it never did.
+        parts: In how many parts the encoders take a batch since memory ran out last; whoever tells of it sets it to 0.
     """
 
     def __init__(
@@ -120,19 +119,21 @@ class Iteration:
         on_device = finish_views(batch, self._wanted, device)
         rate = self.descent.prepare(step, steps_per_epoch=steps_per_epoch)
         samples = batch["index"].to(device, non_blocking=True) if "index" in batch else None
-        self._undo.remember()
+        if self._ranks.alone:
+            self._undo.remember()
         moment = Moment(epoch=epoch, step=step)
         while (found := self._try(on_device, samples, moment)) is None:
             self._make_room(rows=len(next(iter(on_device.values()))))
             moment = replace(moment, again=True)
-        scores, parts, loss, norm = found
+        scores, parts, loss = found
+        norm = self.descent.clip()
         self.descent.move()
         if self.average is not None:
             self.average.update(self._learner.student)
         remember(self._learner, scores.pending, ranks=self._ranks)
         return _tell(scores, parts, self._ranks, loss=loss, norm=norm, rate=rate, samples=batch.get("index"))
 
-    def _try(self, views: Views, samples: Tensor | None, moment: Moment) -> _Found | None:
+    def _try(self, views: Views, samples: Tensor | None, moment: Moment) -> _Scored | None:
         """Score a batch and find the gradient; None if memory ran out.
 
         With several processes the error goes on: the others are amid the same step, and wait for this one's words.
@@ -150,7 +151,8 @@ class Iteration:
             )
             parts = self._objective.reduce(scores.terms, shares=self._ranks.count)
             loss = total(parts)
-            return _Found(scores, parts, loss, self.descent.differentiate(loss))
+            self.descent.differentiate(loss)
+            return _Scored(scores, parts, loss)
         except RuntimeError as error:
             if not (ran_out(error) and self._ranks.alone):
                 raise

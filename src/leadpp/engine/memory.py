@@ -10,8 +10,11 @@ from leadpp.errors import LeadppError
 from leadpp.models.learner import Learner
 from leadpp.models.parts import Parts, most_parts
 
-_WORDS = ("DefaultCPUAllocator", "could not create a primitive", "could not create a memory object", "std::bad_alloc")
-"""What torch and oneDNN say where a CPU has no memory left; oneDNN does not say why it could not."""
+_WORDS = (
+    "DefaultCPUAllocator", "could not create a primitive", "could not create a memory object", "std::bad_alloc",
+    "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+)  # fmt: skip
+"""What torch, oneDNN and CUDA's libraries say where there is no memory left; oneDNN does not say why it could not."""
 
 
 def ran_out(error: RuntimeError) -> bool:
@@ -84,7 +87,9 @@ def memory_told(device: torch.device, *, batch_size: int) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
         raise LeadppError(
             f"{device} has too little memory for a batch of {batch_size}; lower train.batch_size or input.size, or "
             "set train.precision bf16 or train.micro_batches"

@@ -6,6 +6,7 @@ from typing import Literal, Protocol, TypeVar
 
 import torch
 
+from leadpp.distributed.cards import own_card
 from leadpp.errors import ConfigError
 
 T = TypeVar("T")
@@ -80,7 +81,8 @@ def pick_device(name: str, *, processes: int = 1) -> torch.device:
         ConfigError: No such device on this machine, or too few for the processes.
     """
     device = _named_device(name)
-    if processes > 1 and device.type == "cuda" and (device.index is not None or torch.cuda.device_count() < processes):
+    shared = device.type == "cuda" and (device.index is not None or own_card(0, processes=processes) is None)
+    if processes > 1 and shared:
         raise ConfigError(
             f"{processes} processes here, each in need of a GPU, but train.device is {name} and there are "
             f"{torch.cuda.device_count()}; start as many processes as there are GPUs, with train.device auto or cuda"

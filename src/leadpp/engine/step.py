@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from leadpp.distributed.exchange import gather_over
 from leadpp.distributed.ranks import ALONE, Ranks
@@ -29,7 +28,7 @@ from leadpp.functional.objective import (
 )
 from leadpp.functional.randomness import generator_for
 from leadpp.functional.structure import mix_neighbours, neighbour_distribution, structure_loss
-from leadpp.models.batchnorm import standing_for
+from leadpp.models.batchnorm import goes_by_batch, standing_for
 from leadpp.models.learner import Learner
 from leadpp.models.student import Student, StudentOutput, update_key
 
@@ -161,8 +160,7 @@ class _Encoders:
 
     def statistics(self, network: nn.Module) -> AbstractContextManager[object]:
         """Have BatchNorm go by the batch that the plan says, as far as it goes by any."""
-        learns = any(isinstance(part, _BatchNorm) and part.training for part in network.modules())
-        shared = learns and self._plan.key_bn == "sync" and not self._ranks.alone
+        shared = self._plan.key_bn == "sync" and not self._ranks.alone and goes_by_batch(network)
         return SharedStatistics(self._ranks) if shared else nullcontext()
 
     def first_feature(self, view: ViewName) -> Tensor:

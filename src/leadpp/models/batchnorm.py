@@ -36,3 +36,8 @@ def standing_for(passes: int, network: nn.Module) -> Iterator[None]:
             norm.momentum = usual
     for _, seen, _ in norms:
         seen += passes - 1  # noqa: PLW2901 - a buffer, in place
+
+
+def goes_by_batch(network: nn.Module) -> bool:
+    """Tell whether what a network makes of a row depends on the other rows, by BatchNorm in training mode."""
+    return any(isinstance(part, _BatchNorm) and part.training for part in network.modules())

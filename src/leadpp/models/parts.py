@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from leadpp.models.batchnorm import goes_by_batch
+
 Parts = int
 """0: the whole batch, remembered. From 1 on: so many parts, each computed again in the backward pass."""
 
@@ -26,27 +28,23 @@ def encode_in_parts(network: nn.Module, images: Tensor, *, parts: Parts) -> Tens
     if parts == 0:
         whole: Tensor = network(images)
         return whole
-    rows = images.chunk(min(parts, len(images)) if _sees_rows_alone(network) else 1)
+    rows = images.chunk(1 if goes_by_batch(network) else min(parts, len(images)))
     if not torch.is_grad_enabled():
         return torch.cat([network(some) for some in rows])
 
     def contexts() -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
-        return contextlib.nullcontext(), _statistics_kept(network)
+        return contextlib.nullcontext(), _statistics_still(network)
 
     return torch.cat([checkpoint(network, some, use_reentrant=False, context_fn=contexts) for some in rows])
 
 
 def most_parts(network: nn.Module, *, rows: int) -> Parts:
     """Return into how many parts a batch of so many rows can be divided."""
-    return rows if _sees_rows_alone(network) else 1
-
-
-def _sees_rows_alone(network: nn.Module) -> bool:
-    return not any(isinstance(part, _BatchNorm) and part.training for part in network.modules())
+    return 1 if goes_by_batch(network) else rows
 
 
 @contextlib.contextmanager
-def _statistics_kept(network: nn.Module) -> Iterator[None]:
+def _statistics_still(network: nn.Module) -> Iterator[None]:
     """Let BatchNorm normalise by the batch, but learn nothing from it."""
     norms = [part for part in network.modules() if isinstance(part, _BatchNorm) and part.training]
     before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]

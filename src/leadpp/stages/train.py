@@ -137,7 +137,7 @@ def train(
         metadata=_metadata(learner.student, config, records, taught, crops=crops),
         progress=progress,
         monitor=monitor,
-        reading=_reading(config.input, device),
+        reading=_reading(config.input, device, processes=ranks.local_count),
         photographs=[record.path for record in records],
         ranks=ranks,
     )
@@ -406,10 +406,10 @@ def _compile(learner: Learner, lessons: Lessons | None, config: Config, device: 
     )
 
 
-def _reading(settings: InputConfig, device: torch.device) -> Reading:
+def _reading(settings: InputConfig, device: torch.device, *, processes: int) -> Reading:
     return Reading(
-        workers=worker_count(settings.workers),
-        cores=core_count(),
+        workers=worker_count(settings.workers, processes=processes),
+        cores=core_count() // processes,
         cached=settings.cache != "none",
         on_device=settings.augment == "device",
         accelerated=device.type != "cpu",

@@ -21,10 +21,14 @@ def test_torchrun() -> None:
 
 def test_srun() -> None:
     launch = read_launch(SRUN)
-    assert launch == Launch(rank=6, count=7, local_rank=2, local_count=3, host="gpu03", port=launch.port)
-    assert 20_000 <= launch.port < 40_000
+    assert launch == Launch(
+        rank=6, count=7, local_rank=2, local_count=3, host="gpu03", port=launch.port, job="123456.0"
+    )
+    assert 20_000 <= launch.port < 32_000
     assert read_launch(SRUN | {"MASTER_ADDR": "here", "MASTER_PORT": "1234"}).port == 1234
-    assert read_launch(SRUN | {"SLURM_JOB_ID": "123457"}).port != launch.port
+    for other in (read_launch(SRUN | {"SLURM_JOB_ID": "123457"}), read_launch(SRUN | {"SLURM_STEP_ID": "1"})):
+        assert other.port != launch.port
+        assert other.job != launch.job
 
 
 def test_torchrun_within_a_job_of_slurm_is_torchrun() -> None:

@@ -71,6 +71,15 @@ def test_one_that_is_done_is_not_missed(store: Words) -> None:
     assert mine.loss(1.0) == mine.loss(1000.0) == ""
 
 
+def test_a_word_that_nobody_of_us_said_is_no_news(store: Words) -> None:
+    mine = pulse_of(0, store)
+    for rank in (1, 2):
+        store.set(f"pulse/{rank}", "no JSON")
+    assert mine.loss(10.0) == ""
+    assert not mine.all_done()
+    assert "process 1 of 3 has been silent" in mine.loss(51.0)
+
+
 def test_a_message_is_said_once(store: Words) -> None:
     first, second = pulse_of(1, store), pulse_of(2, store)
     assert first.says_first("no such file: é")

@@ -34,6 +34,7 @@ def descend(plan: LoopPlan, *, steps: int, loss: Loss = bowl) -> Learner:
     for step in range(steps):
         descent.prepare(step, steps_per_epoch=PER_EPOCH)
         descent.differentiate(loss(learner.student, step))
+        descent.clip()
         descent.move()
     return learner
 
@@ -108,6 +109,7 @@ def test_the_anchor_is_not_clipped() -> None:
             weight.add_(1)
     descent.prepare(0, steps_per_epoch=PER_EPOCH)
     descent.differentiate(bowl(learner.student, 0))
+    descent.clip()
     descent.move()
     for weight, first in zip(learner.student.backbone.parameters(), learner.first.parameters(), strict=True):
         torch.testing.assert_close(weight - first, torch.full_like(first, 1 - 0.1 * 0.5), rtol=1e-4, atol=1e-4)
@@ -164,7 +166,8 @@ def test_while_the_heads_learn_alone_the_backbone_stands_still() -> None:
     for step in range(PER_EPOCH + 1):
         descent.prepare(step, steps_per_epoch=PER_EPOCH)
         scores = score_step(learner, tiny_views(place=step), objective=objective, plan=StepPlan(key_momentum=0.5))
-        norm = descent.differentiate(total(objective.reduce(scores.terms)))
+        descent.differentiate(total(objective.reduce(scores.terms)))
+        norm = descent.clip()
         descent.move()
         assert torch.isfinite(norm)
         moved.append(changed_parts(learner, first))

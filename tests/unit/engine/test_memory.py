@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from leadpp.distributed.ranks import ALONE, Ranks
 from leadpp.engine.iteration import Iteration
-from leadpp.engine.memory import ran_out
+from leadpp.engine.memory import memory_told, ran_out
 from leadpp.errors import LeadppError
 from leadpp.models.learner import Learner
 from leadpp.models.parts import encode_in_parts
@@ -130,6 +131,30 @@ def test_the_error_of_a_cpu_is_known() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60)
     assert ran_out(caught.value)
+    told = pytest.raises(LeadppError, match="cpu has too little memory for a batch of 8; lower")
+    with told, memory_told(torch.device("cpu"), batch_size=8):
+        torch.empty(1 << 60)
+
+
+def test_other_errors_are_not_about_memory() -> None:
+    with pytest.raises(RuntimeError, match="not about it"), memory_told(torch.device("cpu"), batch_size=8):
+        raise RuntimeError("not about it")
+
+
+def test_one_of_several_processes_does_not_try_again_while_the_others_wait() -> None:
+    learner, iteration = trainer_of(FULL, batchnorm=False, ranks=Ranks(rank=0, count=2))
+    device = SmallDevice(learner.student.backbone, room=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        step(iteration, 0)
+    assert (device.failures, learner.student.parts) == (1, 0)
+
+
+def test_half_precision_can_be_tried_again_too() -> None:
+    variant = replace(FULL, loop=replace(FULL.loop, precision="fp16"))
+    learner, iteration = trainer_of(variant, batchnorm=False)
+    device = SmallDevice(learner.student.backbone, room=4)
+    assert step(iteration, 0).keys() == step(iteration, 1).keys()
+    assert device.failures == 1
 
 
 def test_less_is_remembered_for_the_backward_pass() -> None:

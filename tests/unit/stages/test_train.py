@@ -20,7 +20,7 @@ from leadpp.engine.lessons import Lessons
 from leadpp.engine.monitor import NeighbourMonitor
 from leadpp.engine.restore import load_student
 from leadpp.engine.runtime import SilentProgress
-from leadpp.engine.step import StepPlan
+from leadpp.engine.step import Scores, StepPlan, score_step
 from leadpp.errors import ArtifactError, CheckpointError, ConfigError, DataError, LeadppError, TextError
 from leadpp.functional.randomness import generator_for
 from leadpp.io.artifacts import write_table
@@ -505,6 +505,30 @@ def test_a_note_says_that_another_teacher_made_the_prototypes(
     note = "the prototypes were made by another tower, but the teacher is tiny"
     assert len([said for said in progress.notes if said.startswith(note)]) == told
     assert "\n".join(progress.notes).count("were made by") == told
+
+
+def test_smaller_parts_are_told_of_once_and_change_nothing(
+    tmp_path: Path, index: ImageIndex, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, notes = [tmp_path / "usual", tmp_path / "small"], []
+    for run in runs:
+        run.mkdir()
+        write_boxes(run, index)
+        progress = SilentProgress()
+        train(index=index, run=run, config=build_config(settings(backbone, teacher={"use": "no"})), progress=progress)
+        notes.append([note for note in progress.notes if "memory ran out" in note])
+
+        def refuse(learner: Learner, *args: Any, **settings: Any) -> Scores:  # noqa: ANN401 - handed on
+            if learner.student.parts == 0:
+                raise torch.OutOfMemoryError("tried to allocate")
+            return score_step(learner, *args, **settings)
+
+        monkeypatch.setattr("leadpp.engine.iteration.score_step", refuse)
+    assert [len(some) for some in notes] == [0, 1]
+    assert "memory ran out at step 1: from here on the encoders take a batch of 4 in 2 parts" in notes[1][0]
+    usual, small = (load_student(run / "checkpoints" / "epoch-0002.safetensors")[0] for run in runs)
+    for name, weight in usual.state_dict().items():
+        torch.testing.assert_close(small.state_dict()[name], weight, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
