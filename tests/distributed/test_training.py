@@ -65,19 +65,9 @@ def trained(words: list[object], tmp_path_factory: pytest.TempPathFactory) -> tu
     """A whole run of one process, one of two with reading processes of their own, and how the two ended."""
     folder = tmp_path_factory.mktemp("runs")
     names = folder / "names.txt"
-    names.write_text("a wren\na finch\n", encoding="utf-8")
-    given = [
-        "run",
-        *words[1:],
-        "--preset",
-        "lead++",
-        "--names",
-        names,
-        "--train.epochs",
-        2,
-        "--train.head_warmup_epochs",
-        0.5,
-    ]
+    names.write_text("a\nb\n", encoding="utf-8")
+    whole = ["lead++" if word == "moco" else word for word in words[1:]]
+    given = ["run", *whole, "--names", names, "--train.epochs", 2, "--train.head_warmup_epochs", 0.5]
     (one,) = leadpp(*given, "--run", folder / "one", count=1)
     assert one.code == 0, one.err
     two = leadpp(*given, "--run", folder / "two", "--input.workers", 1, count=2)
