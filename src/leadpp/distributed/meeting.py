@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from typing import cast
@@ -21,6 +22,8 @@ from leadpp.errors import ConfigError, LeadppError, SaidError
 
 _MEETING_S = 300
 """How long the processes wait for each other at the start: machines of a cluster do not start at once."""
+_PATIENCE_S = 10
+"""After how long the first one says that it waits."""
 _WORK = datetime.timedelta(days=7)
 """How long one may wait for another's part; who is gone is found by the pulse, not by this."""
 _PARTING_S = {"done": 20, "failed": 3}
@@ -73,9 +76,11 @@ def _meet(launch: Launch) -> Pulse:
     if launch.local_count == launch.count:
         _stay_on_this_machine()
     try:
+        store = _store(launch, keeps=launch.leads and not launch.hosted)
+        _await_all(store, launch)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if card is not None and dist.is_nccl_available() else "gloo",
-            store=PrefixStore("work", _store(launch, keeps=launch.leads and not launch.hosted)),
+            store=PrefixStore("work", store),
             rank=launch.rank,
             world_size=launch.count,
             timeout=_WORK,
@@ -89,6 +94,29 @@ def _meet(launch: Launch) -> Pulse:
     pulse = Pulse(beats, rank=launch.rank, count=launch.count)
     pulse.start()
     return pulse
+
+
+def _await_all(store: Store, launch: Launch) -> None:
+    """Wait here, where a signal is heard, until all processes have come; torch would wait where none is.
+
+    Raises:
+        ConfigError: Some did not come.
+    """
+    here, began, said = store.add("here", 1), time.monotonic(), False
+    while here < launch.count:
+        waited = time.monotonic() - began
+        if waited > _MEETING_S:
+            raise ConfigError(
+                f"process {launch.rank} of {launch.count} waited {_MEETING_S} s at {launch.host}:{launch.port}, but "
+                f"{here} came; see that all were started, or unset RANK, WORLD_SIZE and SLURM_STEP_NUM_TASKS for one"
+            )
+        if launch.leads and waited > _PATIENCE_S and not said:
+            sys.stderr.write(
+                f"leadpp: waiting at {launch.host}:{launch.port}; {here} of {launch.count} processes came\n"
+            )
+            said = True
+        time.sleep(0.02)
+        here = store.add("here", 0)
 
 
 def _stay_on_this_machine() -> None:

@@ -5,6 +5,7 @@ Every method is called by all processes, in the same order. Nothing is pickled: 
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,9 @@ _GONE = ("connection closed", "connection reset", "broken pipe", "connection ref
 
 _BLOCK_BYTES = 64 << 20
 """Most that one message holds."""
+
+
+_GLANCE_S = 0.005
 
 
 class LostRankError(LeadppError):
@@ -165,8 +169,14 @@ class Ranks:
         if self.alone:
             return message
         said = torch.tensor([*json.dumps(message).encode()] if self.leads else [], dtype=torch.uint8)
-        (length,) = self.largest(len(said))
-        text = said if self.leads else torch.empty(length, dtype=torch.uint8)
+        length = torch.tensor([len(said)])
+        with told():
+            under_way = dist.broadcast(length, src=0, async_op=True)
+            assert under_way is not None  # noqa: S101 - None is for processes left out, which none is
+            while not under_way.is_completed():  # which may be hours; torch's own wait would hear no signal
+                time.sleep(_GLANCE_S)
+            under_way.wait()
+        text = said if self.leads else torch.empty(int(length), dtype=torch.uint8)
         with told():
             dist.broadcast(text, src=0)
         return json.loads(bytes(text.tolist()))
