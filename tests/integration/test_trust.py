@@ -130,6 +130,15 @@ def test_a_stage_that_was_run_again_leaves_later_ones_behind(copied: Path, demo:
     assert "trouble: train: was made from another boxes.parquet than localize has written since" in out
 
 
+def test_figures_of_an_evaluation_that_did_not_end_are_no_trouble(copied: Path, cli: Cli) -> None:
+    memory = json.loads((copied / "stages.json").read_text(encoding="utf-8"))
+    del memory["stages"]["evaluate"], memory["stages"]["report"]
+    (copied / "stages.json").write_text(json.dumps(memory), encoding="utf-8")
+    code, out, _ = cli("verify", copied)
+    assert code == 0, out
+    assert "evaluate: not finished" in out
+
+
 def test_photographs_that_were_changed_leave_all_stages_behind(
     copied: Path, demo: Path, tmp_path: Path, cli: Cli
 ) -> None:

@@ -94,8 +94,8 @@ def _other_figures(path: Path, run_hash: str) -> Iterator[str]:
         carried = read_json(path, kind="evaluation").get("run", run_hash)
     except ArtifactError:  # none there, or changed, which is told of elsewhere
         return
-    if carried != run_hash:
-        yield f"{path.name}: its figures are of run {carried}, evaluate was of {run_hash or 'none'}; run evaluate again"
+    if run_hash and carried != run_hash:  # evaluate that did not end is no trouble: it makes them anew
+        yield f"{path.name}: its figures are of run {carried}, evaluate was of {run_hash}; run evaluate again"
 
 
 def _hash_again(run: Path) -> str:
@@ -118,6 +118,8 @@ def _notes(run: Path, memory: Memory) -> Iterator[str]:
             path = Path(given["path"])
             if not path.is_file() or file_digest(path) != given["digest"]:
                 yield f"{name}: the {role} that it was given, {path}, are not there any more as they were"
+    if "evaluate" not in memory.stages and (run / "evaluation.json").is_file():
+        yield "evaluate: not finished; its figures lie there, and are made anew when it is run again"
     if "train" not in memory.stages and (run / "checkpoints").is_dir():
         yield "train: not finished; --resume goes on with it"
 
