@@ -1,12 +1,14 @@
 """Entry point: choose the command, show progress, print results, and map errors to exit codes."""
 
+import contextlib
 import difflib
 import importlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 from leadpp import __version__
 from leadpp.cli.commands import COMMANDS
@@ -44,6 +46,8 @@ _KEPT = {
 """What there is after Ctrl-C, and how to go on, by the first word of the command."""
 
 OK, MISTAKE, INTERRUPTED = 0, 2, 130
+_NO_MEMORY = ("OutOfMemoryError", "DefaultCPUAllocator")
+_AFTER_MEMORY = "give it more, or lower input.size, train.batch_size, localize.batch_size or evaluate.batch_size"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,13 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         _leave_on_signals()
     try:
-        return _dispatch(words)
+        with _one_speaks():
+            return _dispatch(words)
     except SaidError:
         return MISTAKE
     except LeadppError as error:
         if _leads() or not isinstance(error, UsageError):  # all processes have the same words, and the first says so
             sys.stderr.write(f"leadpp: error: {_who()}{plain_line(' '.join(str(error).split()))}\n")
         return MISTAKE
+    except (MemoryError, RuntimeError) as error:
+        return _say_memory_ran_out(error)
     except KeyboardInterrupt:
         if _leads():
             sys.stderr.write(f"leadpp: interrupted; {_after_interrupt(words)}\n")
@@ -78,6 +85,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return OK
+
+
+@contextlib.contextmanager
+def _one_speaks() -> Iterator[None]:
+    """Let only the first of several processes print results and help."""
+    if _leads():
+        yield
+        return
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+def _say_memory_ran_out(error: MemoryError | RuntimeError) -> int:
+    """Say in one line that memory ran out; an error of another kind goes on."""
+    if not isinstance(error, MemoryError) and not any(words in f"{type(error)} {error}" for words in _NO_MEMORY):
+        raise error
+    reason = plain_line(str(error).split("\n", maxsplit=1)[0]) or type(error).__name__
+    sys.stderr.write(f"leadpp: error: {_who()}memory ran out ({reason}); {_AFTER_MEMORY}\n")
+    return MISTAKE
 
 
 def _leads() -> bool:

@@ -38,7 +38,11 @@ class LineParser(argparse.ArgumentParser):
             known = [flag for action in self._actions for flag in action.option_strings]
             close = difflib.get_close_matches(rest[0].split("=")[0], known, n=3, cutoff=0.6)
             hint = f"; closest: {', '.join(close)}" if close else ""
-            if not rest[0].startswith("-"):
+            if rest[0].endswith(".tar"):
+                hint = (
+                    "; several archives are one word, in quotes so that the shell leaves it whole: 'x/{000..099}.tar'"
+                )
+            elif not rest[0].startswith("-"):
                 hint += "; several values of one setting are separated by commas, without spaces"
             raise UsageError(f"{self.prog}: unknown argument {rest[0]!r}{hint}; see `{self.prog} --help`")
         return parsed

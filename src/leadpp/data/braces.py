@@ -35,7 +35,9 @@ def expand_braces(word: str) -> list[str]:
     for choice in _choices(inner, word):
         words += [before + choice + end for end in ends]
         if len(words) > MOST_WORDS:
-            raise DataError(f"{word}: stands for more than {MOST_WORDS:,} names")
+            raise DataError(
+                f"{word}: stands for more than {MOST_WORDS:,} names; put more photographs into fewer archives"
+            )
     return words
 
 

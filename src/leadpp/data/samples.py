@@ -164,7 +164,10 @@ def _label(archive: Archive, key: str, words: Mapping[str, Entry]) -> str | None
         except UnicodeDecodeError:
             label = ""
         if not label:
-            raise DataError(f"{archive.path}: {key}.cls is no number or name of a class in UTF-8; write it again")
+            raise DataError(
+                f"{archive.path}: {key}.cls is no number or name of a class in UTF-8 (empty, too long, or something "
+                "else); write it again"
+            )
         return label
     if (entry := words.get(f"{key}.json")) is not None and entry.size_bytes <= _MOST_JSON_BYTES:
         return _label_in(archive.content(entry))

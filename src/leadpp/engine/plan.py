@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from leadpp.errors import ConfigError
 from leadpp.functional.schedule import Schedule
 
 
@@ -52,3 +53,19 @@ class LoopPlan:
     """Every so manieth checkpoint is kept for good; 0 keeps none for good."""
     checkpoint_best: str = ""
     """The monitor's figure, the higher the better, whose best checkpoint is kept besides; empty for none."""
+
+
+def check_share(batch_size: int, *, processes: int) -> None:
+    """Refuse a batch that several processes cannot divide into shares of one size.
+
+    Raises:
+        ConfigError: They cannot.
+    """
+    if batch_size % processes == 0:
+        return
+    below = batch_size // processes * processes
+    near = [str(size) for size in (below, below + processes) if size]
+    raise ConfigError(
+        f"train.batch_size is {batch_size}, which {processes} processes cannot divide evenly; set it to "
+        f"{' or '.join(near)}: it is the batch of all processes together"
+    )

@@ -14,6 +14,7 @@ from leadpp import __version__
 from leadpp.config import Config, build_config, read_yaml, write_yaml
 from leadpp.data.index import ImageIndex, open_data, read_index, write_index
 from leadpp.distributed.ranks import ALONE, Ranks
+from leadpp.engine.plan import check_share
 from leadpp.engine.runtime import Progress, SilentProgress, pick_device, restarted_by, worker_count
 from leadpp.errors import ArtifactError, ConfigError, DataError, LeadppError
 from leadpp.io.artifacts import remove_partials, write_json, write_text
@@ -213,6 +214,8 @@ def _check_early(job: Job, index: ImageIndex, stages: Sequence[str]) -> None:
             "classes, or give the folder of the photographs itself to learn without labels"
         )
     photographs, batch = len(index.usable("train")), job.config.train.batch_size
+    if "train" in stages:
+        check_share(batch, processes=job.ranks.count)
     if "train" in stages and photographs < batch:
         raise DataError(
             f"{job.data}: training needs at least one batch of {batch} photographs, found {photographs}; lower "

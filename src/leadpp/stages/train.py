@@ -25,7 +25,7 @@ from leadpp.engine.determinism import deterministic_if_asked
 from leadpp.engine.lessons import Consensus, Lessons, Space, remember_answers
 from leadpp.engine.memory import memory_told
 from leadpp.engine.monitor import NeighbourMonitor, choose_heldout
-from leadpp.engine.plan import LoopPlan
+from leadpp.engine.plan import LoopPlan, check_share
 from leadpp.engine.restore import describe_student
 from leadpp.engine.runtime import (
     Progress,
@@ -153,13 +153,7 @@ def _check_shares(config: Config, ranks: Ranks) -> None:
     Raises:
         ConfigError: It is so.
     """
-    batch = config.train.batch_size
-    if batch % ranks.count:
-        near = [size for size in (batch // ranks.count * ranks.count, -(-batch // ranks.count) * ranks.count) if size]
-        raise ConfigError(
-            f"train.batch_size is {batch}, which {ranks.count} processes cannot divide evenly; set it to "
-            f"{' or '.join(map(str, near))}: it is the batch of all processes together"
-        )
+    check_share(config.train.batch_size, processes=ranks.count)
     by_all = config.student.batchnorm == "train" and config.train.key_bn == "sync" and not ranks.alone
     if by_all and (config.train.compile or config.train.micro_batches):
         raise ConfigError(

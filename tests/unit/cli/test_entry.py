@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from leadpp import __version__
 from leadpp.cli import main
@@ -200,3 +201,34 @@ def test_values_that_spaces_separate_are_told_of_commas(capsys: pytest.CaptureFi
     assert "several values of one setting are separated by commas" in capsys.readouterr().err
     assert main(["run", "--data", "d", "--run", "r", "--evaluate.probe-rates", "10;30"]) == 2
     assert "must be a number, got '10;30'; several are separated by commas" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA is full\nand more"), RuntimeError("DefaultCPUAllocator: no room")],
+)
+def test_memory_that_ran_out_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def exhaust(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("leadpp.pipeline.demo", exhaust)
+    assert main(["demo"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("leadpp: error: memory ran out (")
+    assert "lower input.size" in line
+
+
+def test_other_errors_are_bugs_and_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr("leadpp.pipeline.demo", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        main(["demo"])
+
+
+def test_archives_that_the_shell_has_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localize", "--data", "x/0.tar", "x/1.tar", "--run", "r"]) == 2
+    assert "in quotes so that the shell leaves it whole" in capsys.readouterr().err

@@ -87,13 +87,15 @@ def read_shards(data: Path, *, workers: int = 0, progress: Tracker | None = None
 
 
 def _existing(data: Path) -> list[Path]:
+    if ":/" in str(data) or str(data).startswith("pipe:"):
+        raise DataError(f"{data}: archives are read from disks alone, and not from addresses; copy them here first")
     words = [str(data)] if data.exists() else expand_braces(str(data))
     paths = [Path(os.path.abspath(word)) for word in dict.fromkeys(words)]  # noqa: PTH100 - Path.absolute() keeps ".."
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise DataError(
             f"{data}: {len(missing):,} of {len(paths):,} archives are not there (first: {missing[0]}); "
-            "expected an uncompressed tar archive under each name"
+            "expected an uncompressed tar archive under each name; several are written {0000..0099}, in quotes"
         )
     return list(dict.fromkeys(paths))
 
@@ -132,7 +134,7 @@ def _check_labels(data: Path, shards: Mapping[str, Shard]) -> bool:
         bare, total = bare + len(without), total + len(shard.pictures)
         first = first or next((f"{name}/{picture.name}" for picture in without), "")
     if not total:
-        found = "; ".join(_remarks(shards, unread=0)) or "they are empty"
+        found = "; ".join(_remarks(shards, unread=0)) or "there are no pictures among their members"
         looked = " ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"{data}: no photographs in the archives ({found}); looked for names that end in {looked}")
     if 0 < bare < total:

@@ -141,7 +141,7 @@ def test_an_archive_without_an_end_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({}, r"no photographs in the archives \(they are empty\)"),
+        ({}, r"no photographs in the archives \(there are no pictures among their members\)"),
         ({"1.txt": b"x", "2.mp4": b""}, r"no photographs in the archives \(1 files .* \(1 \.mp4\)\)"),
         ({"1.jpg": b"", "1.cls": b""}, r"x\.tar: 1\.cls is no number or name"),
         ({"1.jpg": b"", "1.cls": b"\xff"}, r"1\.cls is no number or name"),
