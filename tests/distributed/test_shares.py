@@ -24,7 +24,7 @@ networks: world
 teacher: {model: "local-dir:ROOT/teacher"}
 input: {size: 48, workers: 0}
 localize: {size: 64, batch_size: 2}
-train: {epochs: 1, batch_size: 8, device: cpu, precision: fp32}
+train: {epochs: 1, batch_size: 6, device: cpu, precision: fp32}
 evaluate: {batch_size: 5, probe_views: 1, probe_epochs: 6, kmeans_restarts: 2}
 """
 """Small, and with many batches."""
